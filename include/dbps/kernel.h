@@ -1,0 +1,125 @@
+/*
+ * What the daemon and the BPF programs exchange besides the session record: events, the cancel map,
+ * prepared texts, the snapshot's row head and its settings, and the loss counters.
+ */
+#ifndef DBPS_KERNEL_H
+#define DBPS_KERNEL_H
+
+#include "session.h"
+
+/* Every loss has a name here and in dbps_loss_names (userspace/kernel/losses.c). */
+enum dbps_loss {
+	DBPS_LOSS_NO_STORAGE,	   /* session not followed: the kernel gave no storage */
+	DBPS_LOSS_CONTENDED,	   /* two threads on one socket at once: event not followed */
+	DBPS_LOSS_UNREADABLE,	   /* the caller's buffer could not be read */
+	DBPS_LOSS_UNKNOWN_CALL,	   /* bytes moved by a system call that is not understood */
+	DBPS_LOSS_BAD_PACKET,	   /* packets that break the protocol */
+	DBPS_LOSS_TOO_MANY_PACKETS, /* more packets in one call than are followed */
+	DBPS_LOSS_RESYNC,	   /* answers whose end was taken from the next request */
+	DBPS_LOSS_PREPARED_TEXT,   /* prepared texts that did not fit into the map */
+	DBPS_LOSS_EVENT,	   /* ring buffer full: event not delivered */
+	DBPS_LOSS_TORN,		   /* rows skipped by a snapshot as they kept changing */
+	DBPS_LOSS_N,
+};
+
+/* servers: process id -> this. Written by the kernel at the first greeting, and by the daemon. */
+struct dbps_server_seen {
+	__u64 first_ns;
+	__u32 state; /* enum dbps_server_state */
+	__u16 port;  /* local port of the first greeting, host order; 0 for a Unix socket */
+	__u8 family;
+	__u8 version_len;
+	char version[DBPS_VERSION_MAX]; /* as greeted, not terminated */
+};
+
+enum dbps_server_state {
+	DBPS_SERVER_NEW = 1, /* greeted; the daemon was told */
+	DBPS_SERVER_ADOPTED, /* the daemon follows it */
+};
+
+/* cancels: socket cookie -> this. Armed by the daemon, settled by the kernel only, once. */
+struct dbps_cancel {
+	__u64 sequence; /* statement meant */
+	__u64 armed_ns;
+	__u64 settled_ns; /* 0: not settled */
+	__u32 action;	  /* enum dbps_cancel_action */
+	__u32 uid;	  /* who */
+	__u32 outcome;	  /* enum dbps_cancel_outcome */
+	__u32 error;	  /* code of the ERR that ended the statement, 0: none */
+};
+
+enum dbps_cancel_action { DBPS_CANCEL_QUERY = 1, DBPS_CANCEL_CONNECTION = 2 };
+
+enum dbps_cancel_outcome {
+	DBPS_OUTCOME_NONE,
+	DBPS_OUTCOME_ENDED, /* the statement ended; `error` says how */
+	DBPS_OUTCOME_NEXT,  /* the next statement had begun */
+	DBPS_OUTCOME_CLOSED, /* the server's end read end-of-file, or the socket closed */
+};
+
+/* events: ring buffer of these. May drop (counted): everything is also in a map. */
+struct dbps_event {
+	__u32 type; /* enum dbps_event_type */
+	__u32 tgid;
+	__u64 cookie;
+	struct dbps_cancel cancel; /* DBPS_EVENT_SETTLED */
+};
+
+enum dbps_event_type { DBPS_EVENT_SERVER = 1, DBPS_EVENT_SETTLED };
+
+/* prepared: text of a prepared statement. Gone when evicted, closed, or its era is over. */
+struct dbps_prepared_key {
+	__u64 cookie;
+	__u32 era;
+	__u32 stmt_id;
+};
+
+/* The value is this head and the text, as long as a session's text may be. */
+struct dbps_prepared {
+	__u32 text_len; /* whole length, bytes */
+	__u32 have;	/* bytes that follow */
+	__u8 text[];
+};
+
+/* What the daemon tells the snapshot and the adoption before it runs one. */
+struct dbps_snapshot_options {
+	__u64 cookie;	  /* this session only; 0: all */
+	__u32 text_bytes; /* text wanted of each, 0: none */
+	__u32 pad;
+};
+
+/* One row as the iterator writes it: this head, then `text_have` bytes of text. */
+struct dbps_snapshot_row {
+	__u32 size; /* of head and text together */
+	__u32 text_have;
+	__u64 now_ns;
+	struct dbps_session session; /* without body; gen is even */
+};
+
+/* adoptions: socket cookie -> what a control link told of a session older than dbps. */
+struct dbps_adoption {
+	__u64 id;
+	__u64 sequence; /* `text` is of this statement */
+	__u64 start_ns; /* 0: unknown */
+	__u32 text_len;
+	__u8 command;
+	__u8 user_len;
+	__u8 db_len;
+	__u8 has_text;
+	char user[DBPS_USER_MAX];
+	char db[DBPS_DB_MAX];
+	__u8 text[DBPS_TEXT_MIN];
+};
+
+/* meta: one entry. Pins are taken over only when all of it is equal. */
+struct dbps_meta {
+	__u32 layout;
+	__u32 text_bytes;
+	__u32 prepared_max;
+	__u32 tap; /* enum dbps_tap_kind */
+	__u8 build[32]; /* digest of the BPF object */
+};
+
+enum dbps_tap_kind { DBPS_TAP_TRACEPOINT = 1, DBPS_TAP_FEXIT };
+
+#endif

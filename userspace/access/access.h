@@ -1,0 +1,40 @@
+/*
+ * Who may see and kill what. root may do all; others get PROCESS and SUPER from the config, by user
+ * or group; everyone sees and kills own sessions: those whose client process belongs to the same uid.
+ */
+#ifndef DBPS_ACCESS_H
+#define DBPS_ACCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "session/rows.h"
+
+enum dbps_right { DBPS_RIGHT_PROCESS = 1, DBPS_RIGHT_SUPER = 2 };
+
+/* What the config grants: lists of names, "@name" for a group, as written there. */
+struct dbps_access_options {
+	const char *process; /* "monitor @dba"; NULL: nobody */
+	const char *super;
+};
+
+struct dbps_caller {
+	uid_t uid;
+	gid_t gid;
+	pid_t pid;
+	unsigned int rights; /* enum dbps_right */
+	char user[64];	     /* name of uid, or its number */
+};
+
+/** @brief Who is at the other end of a Unix socket, and what they may. 0 or a negative errno. */
+int dbps_caller_from_socket(int fd, const struct dbps_access_options *options,
+			    struct dbps_caller *ret_caller);
+
+/** @return Whether the caller may see this session. */
+bool dbps_caller_sees(const struct dbps_caller *caller, const struct dbps_row *row);
+
+/** @return Whether the caller may kill this session. */
+bool dbps_caller_kills(const struct dbps_caller *caller, const struct dbps_row *row);
+
+#endif

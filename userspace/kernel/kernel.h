@@ -1,0 +1,128 @@
+/*
+ * The daemon's side of the BPF programs: load or take over pins, read snapshots, arm and look up
+ * cancels, wait for events. Everything here may be called from any thread unless it says otherwise.
+ */
+#ifndef DBPS_USERSPACE_KERNEL_H
+#define DBPS_USERSPACE_KERNEL_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "dbps/kernel.h"
+
+struct dbps_kernel;
+
+struct dbps_kernel_options {
+	const char *pin_dir;	   /* NULL: nothing is pinned */
+	unsigned int text_bytes;   /* DBPS_TEXT_MIN to DBPS_TEXT_MAX */
+	unsigned int prepared_max; /* prepared texts kept, over all sessions */
+};
+
+/**
+ * @brief Load the programs and attach the taps, or take over what an earlier daemon pinned.
+ *
+ * Fails with one sentence in ret_why that a sysadmin can act on.
+ * @param ret_kernel On success owned by the caller (dbps_kernel_close()).
+ * @param ret_why Owned by the caller (free()); set on failure only.
+ * @return 0; -EPERM without the rights; -EOPNOTSUPP when this kernel lacks what is needed; other
+ *         negative errno.
+ */
+int dbps_kernel_open(const struct dbps_kernel_options *options, struct dbps_kernel **ret_kernel,
+		     char **ret_why);
+
+/** @brief Detach, remove the pins, release everything. NULL is fine. */
+void dbps_kernel_close(struct dbps_kernel *kernel);
+
+/** @return True when an earlier daemon's pins were taken over instead of loading anew. */
+bool dbps_kernel_taken_over(const struct dbps_kernel *kernel);
+
+/**
+ * @brief Read all sessions in one pass over the sockets' storage.
+ * @param cookie Only this session; 0 for all.
+ * @param text_bytes Statement text wanted of each row, cut to what was loaded with.
+ * @param ret_data Whole struct dbps_snapshot_row records, one after the other, each `size` bytes and
+ *        aligned to 8; owned by the caller (free()). NULL with *ret_len 0 when there are none.
+ * @return 0 or a negative errno; outputs untouched on failure.
+ */
+int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
+			 void **ret_data, size_t *ret_len);
+
+/**
+ * @brief Text of a prepared statement.
+ * @param ret_text Owned by the caller (free()), not terminated.
+ * @param ret_whole_len Length of the whole text, which may be more than ret_len.
+ * @return 0; -ENOENT when it is not known; other negative errno.
+ */
+int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_key *key,
+			 char **ret_text, size_t *ret_len, size_t *ret_whole_len);
+
+/**
+ * @brief Follow the sockets that a process already has: its sessions are made with DBPS_JOINED.
+ * @param tgid The server process, as the first pid namespace numbers it.
+ * @return Number of sockets joined, or a negative errno.
+ */
+int dbps_kernel_join(struct dbps_kernel *kernel, pid_t tgid);
+
+/** @brief Give sessions older than dbps what a control link told of them. 0 or a negative errno. */
+int dbps_kernel_adopt(struct dbps_kernel *kernel, const __u64 *cookies,
+		      const struct dbps_adoption *adoptions, size_t n);
+
+/* Servers: the kernel adds a process at its first greeting and sends DBPS_EVENT_SERVER. */
+int dbps_kernel_server_get(struct dbps_kernel *kernel, pid_t tgid, struct dbps_server_seen *ret);
+int dbps_kernel_server_add(struct dbps_kernel *kernel, pid_t tgid,
+			   const struct dbps_server_seen *seen);
+int dbps_kernel_server_remove(struct dbps_kernel *kernel, pid_t tgid);
+/** @brief Process ids of all servers in the map. ret_tgids owned by the caller (free()). */
+int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *ret_n);
+
+/**
+ * @brief Arm a cancel: from now on the kernel settles it with what it sees.
+ * @return 0; -EEXIST when one is armed for this session; other negative errno.
+ */
+int dbps_kernel_cancel_arm(struct dbps_kernel *kernel, __u64 cookie,
+			   const struct dbps_cancel *cancel);
+/** @brief Read a cancel. -ENOENT when there is none. */
+int dbps_kernel_cancel_get(struct dbps_kernel *kernel, __u64 cookie, struct dbps_cancel *ret);
+/** @brief Take a cancel away, settled or not. -ENOENT when there is none. */
+int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie);
+/**
+ * @brief Block until a cancel of `cookie` is settled or `timeout_ms` is over.
+ *
+ * Woken by dbps_kernel_events(), which another thread runs.
+ * @return 0 with *ret filled; -ETIMEDOUT with *ret as it stands; -ENOENT.
+ */
+int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
+			    struct dbps_cancel *ret);
+
+/** @brief A descriptor that polls readable when there are events. Owned by the kernel object. */
+int dbps_kernel_event_fd(const struct dbps_kernel *kernel);
+
+/**
+ * @brief Take the events that are there. One thread only.
+ * @param on_server Called for every process that greeted for the first time.
+ */
+int dbps_kernel_events(struct dbps_kernel *kernel, void (*on_server)(pid_t tgid, void *data),
+		       void *data);
+
+/** @brief Loss counters, summed over processors. */
+int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N]);
+extern const char *const dbps_loss_names[DBPS_LOSS_N];
+
+/* What this kernel allows: a table that doctor prints. */
+struct dbps_feature {
+	const char *name;     /* "tp_btf/sock_recv_length" */
+	const char *used_for; /* "the tap" */
+	bool needed;
+	bool present;
+	const char *instead; /* what is used instead when it is absent; NULL: nothing */
+	const char *lost;    /* what is lost when it is absent */
+	char why[160];	     /* why it is absent, "" when present */
+};
+
+/**
+ * @brief Probe this kernel for each feature. Loads small programs, attaches none. Needs root.
+ * @param ret_features Owned by the caller (free()).
+ */
+int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n);
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * Log lines of the daemon and error lines of the CLI: to stderr, with a syslog level prefix when
+ * stderr is the journal. Each line names its object and, for an errno, says it in words.
+ */
+#ifndef DBPS_LOG_H
+#define DBPS_LOG_H
+
+/* Levels are those of syslog(3): LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG. */
+#include <syslog.h>
+
+/** @brief Set the highest level that is printed (default LOG_NOTICE). */
+void dbps_log_set_level(int level);
+
+/** @brief Print one line. Thread-safe; keeps errno. */
+void dbps_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * @brief Print one line at LOG_ERR that ends with the words for an error.
+ * @param r Negative errno.
+ * @return r, so that it can be returned in the same statement.
+ */
+int log_errno(int r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

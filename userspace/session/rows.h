@@ -1,0 +1,69 @@
+/*
+ * Session rows: a snapshot made readable. Ids, servers, hosts and texts are resolved here once, for
+ * everything that shows or kills sessions.
+ */
+#ifndef DBPS_ROWS_H
+#define DBPS_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dbps/kernel.h"
+
+struct dbps_kernel;
+struct dbps_registry;
+
+#define DBPS_SERVER_NAME_MAX 64
+
+struct dbps_row {
+	const struct dbps_session *session; /* into dbps_rows.data */
+	uint64_t id;	    /* unique over all servers of the host, see dbps_row_id() */
+	uint64_t now_ns;    /* CLOCK_MONOTONIC when the record was copied */
+	uint32_t server;    /* index in the registry; UINT32_MAX when the server is not known (yet) */
+	bool own;	    /* a session of dbpsd itself: its control link */
+	bool info_cut;	    /* `info` is not the whole text */
+	char server_name[DBPS_SERVER_NAME_MAX];
+	char host[80];	    /* "127.0.0.1:4711", "[::1]:4711", "localhost" for Unix sockets */
+	char *info;	    /* what runs, masked and trimmed, not terminated; NULL: nothing or unknown */
+	size_t info_len;    /* bytes of it */
+	size_t info_whole;  /* bytes of the whole text */
+	const char *why_no_info; /* for a running statement without text: why; else NULL */
+};
+
+struct dbps_rows {
+	size_t n;
+	struct dbps_row *row; /* sorted by id */
+	void *data;	      /* the snapshot that the rows point into */
+};
+
+/**
+ * @brief Take a snapshot and make rows of it.
+ * @param cookie One session only, or 0 for all.
+ * @param with_text Whether `info` is wanted; without it the snapshot is cheaper.
+ * @param ret_rows On success owned by the caller (dbps_rows_free()); untouched on failure.
+ * @return 0 or a negative errno.
+ */
+int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
+		   bool with_text, struct dbps_rows **ret_rows);
+
+/** @brief Release rows. NULL is fine. */
+void dbps_rows_free(struct dbps_rows *rows);
+
+/** @return The row with this id, or NULL. */
+const struct dbps_row *dbps_rows_find(const struct dbps_rows *rows, uint64_t id);
+
+/*
+ * The id of the whole-host console: the first server's ids are plain, those of server n are
+ * n << 32 | id. A session whose id is unknown gets DBPS_ID_UNKNOWN | cookie.
+ */
+#define DBPS_ID_UNKNOWN (1ULL << 52)
+uint64_t dbps_row_id(const struct dbps_session *session, uint32_t server);
+
+/* The words of the processlist, as the session's engine says them (protocol.md 1.6, 2.2). */
+const char *dbps_row_command(const struct dbps_row *row); /* "Query", "Sleep", … */
+const char *dbps_row_state(const struct dbps_row *row);	  /* "INIT", "SLEEP", "ACTIVE", … */
+const char *dbps_row_phase(const struct dbps_row *row);	  /* "executing", "sending rows", … */
+uint64_t dbps_row_time_ns(const struct dbps_row *row);	  /* since begin, or since end when asleep */
+
+#endif
