@@ -8,12 +8,9 @@
 
 #ifndef __VMLINUX_H__
 #include <assert.h>
+#include <linux/types.h>
 #include <stdbool.h>
 #include <stdint.h>
-typedef uint8_t __u8;
-typedef uint16_t __u16;
-typedef uint32_t __u32;
-typedef uint64_t __u64;
 #endif
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted. */
