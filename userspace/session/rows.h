@@ -21,14 +21,16 @@ struct dbps_row {
 	uint64_t id;	    /* unique over all servers of the host, see dbps_row_id() */
 	uint64_t now_ns;    /* CLOCK_MONOTONIC when the record was copied */
 	uint32_t server;    /* index in the registry; UINT32_MAX when the server is not known (yet) */
+	uint8_t engine;	    /* enum dbps_engine (server/registry.h) */
 	bool own;	    /* a session of dbpsd itself: its control link */
 	bool info_cut;	    /* `info` is not the whole text */
 	char server_name[DBPS_SERVER_NAME_MAX];
-	char host[80];	    /* "127.0.0.1:4711", "[::1]:4711", "localhost" for Unix sockets */
+	char host[80];	    /* as servers print it: "127.0.0.1:4711", "::1:4711", "localhost" */
 	char *info;	    /* what runs, masked and trimmed, not terminated; NULL: nothing or unknown */
 	size_t info_len;    /* bytes of it */
-	size_t info_whole;  /* bytes of the whole text */
+	size_t info_whole;  /* bytes of the whole text, before masking */
 	const char *why_no_info; /* for a running statement without text: why; else NULL */
+	char *owned;		 /* text that was made for `info`; NULL: it points into the snapshot */
 };
 
 struct dbps_rows {
@@ -60,10 +62,21 @@ const struct dbps_row *dbps_rows_find(const struct dbps_rows *rows, uint64_t id)
 #define DBPS_ID_UNKNOWN (1ULL << 52)
 uint64_t dbps_row_id(const struct dbps_session *session, uint32_t server);
 
-/* The words of the processlist, as the session's engine says them (protocol.md 1.6, 2.2). */
+/* Each Unix socket client is "localhost"; the user of a login that is not over yet is this one. */
+#define DBPS_USER_UNAUTHENTICATED "unauthenticated user"
+
+/*
+ * The words of the processlist, as the session's engine says them (protocol.md 1.6, 2.2). NULL when
+ * nothing was seen of a session that is older than dbps.
+ */
 const char *dbps_row_command(const struct dbps_row *row); /* "Query", "Sleep", … */
 const char *dbps_row_state(const struct dbps_row *row);	  /* "INIT", "SLEEP", "ACTIVE", … */
 const char *dbps_row_phase(const struct dbps_row *row);	  /* "executing", "sending rows", … */
-uint64_t dbps_row_time_ns(const struct dbps_row *row);	  /* since begin, or since end when asleep */
+
+/** @return Age of the statement, or time since its end when asleep; UINT64_MAX when unknown. */
+uint64_t dbps_row_time_ns(const struct dbps_row *row);
+
+/** @return Whether the session has not logged in yet. */
+bool dbps_row_logs_in(const struct dbps_row *row);
 
 #endif

@@ -1,0 +1,393 @@
+/*
+ * The session table. A getter answers NULL for what is not known, and never guesses.
+ */
+#include "columns.h"
+
+#include <string.h>
+
+#include "cleanup.h"
+
+static const struct dbps_value null_value = {.null = true};
+
+static struct dbps_value integer(uint64_t n)
+{
+	return (struct dbps_value){.integer = n};
+}
+
+/* Numbers of which 0 is none. */
+static struct dbps_value integer_or_null(uint64_t n)
+{
+	return n ? integer(n) : null_value;
+}
+
+static struct dbps_value real(double x)
+{
+	return (struct dbps_value){.real = x};
+}
+
+static struct dbps_value bytes(const char *text, size_t len)
+{
+	return (struct dbps_value){.text = text, .len = len};
+}
+
+static struct dbps_value words(const char *text)
+{
+	return text && *text ? bytes(text, strlen(text)) : null_value;
+}
+
+static bool has(const struct dbps_row *row, uint32_t flag)
+{
+	return row->session->flags & flag;
+}
+
+/* Time from a moment to the snapshot; NULL when the moment is not known. */
+static struct dbps_value since(const struct dbps_row *row, uint64_t ns, double unit)
+{
+	if (!ns)
+		return null_value;
+	return real(row->now_ns > ns ? (double)(row->now_ns - ns) / unit : 0);
+}
+
+/* ---------------------------------------------------------------- the processlist ----------- */
+
+static struct dbps_value get_id(const struct dbps_row *row)
+{
+	return integer(row->id);
+}
+
+static struct dbps_value get_user(const struct dbps_row *row)
+{
+	if (dbps_row_logs_in(row))
+		return words(DBPS_USER_UNAUTHENTICATED);
+	if (!has(row, DBPS_KNOWN_LOGIN))
+		return null_value;
+	return bytes(row->session->user, row->session->user_len);
+}
+
+static struct dbps_value get_host(const struct dbps_row *row)
+{
+	return words(row->host);
+}
+
+static struct dbps_value get_db(const struct dbps_row *row)
+{
+	if (dbps_row_logs_in(row) || !row->session->db_len)
+		return null_value;
+	return bytes(row->session->db, row->session->db_len);
+}
+
+static struct dbps_value get_command(const struct dbps_row *row)
+{
+	return words(dbps_row_command(row));
+}
+
+static struct dbps_value get_time(const struct dbps_row *row)
+{
+	uint64_t ns = dbps_row_time_ns(row);
+
+	return ns == UINT64_MAX ? null_value : integer(ns / 1000000000);
+}
+
+static struct dbps_value get_state(const struct dbps_row *row)
+{
+	return words(dbps_row_state(row));
+}
+
+static struct dbps_value get_info(const struct dbps_row *row)
+{
+	return row->info ? bytes(row->info, row->info_len) : null_value;
+}
+
+/* ---------------------------------------------------------------- the rest ------------------ */
+
+static struct dbps_value get_server(const struct dbps_row *row)
+{
+	return words(row->server_name);
+}
+
+static struct dbps_value get_server_id(const struct dbps_row *row)
+{
+	return has(row, DBPS_KNOWN_ID) ? integer(row->session->id) : null_value;
+}
+
+static struct dbps_value get_sequence(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->sequence);
+}
+
+static struct dbps_value get_phase(const struct dbps_row *row)
+{
+	return words(dbps_row_phase(row));
+}
+
+static struct dbps_value get_time_ms(const struct dbps_row *row)
+{
+	uint64_t ns = dbps_row_time_ns(row);
+
+	return ns == UINT64_MAX ? null_value : real((double)ns / 1e6);
+}
+
+static struct dbps_value get_start_ns(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->start_ns);
+}
+
+static struct dbps_value get_end_ns(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->end_ns);
+}
+
+static struct dbps_value get_now_ns(const struct dbps_row *row)
+{
+	return integer(row->now_ns);
+}
+
+static struct dbps_value get_rows(const struct dbps_row *row)
+{
+	return integer(row->session->rows);
+}
+
+static struct dbps_value get_bytes_in(const struct dbps_row *row)
+{
+	return integer(row->session->bytes_in);
+}
+
+static struct dbps_value get_bytes_out(const struct dbps_row *row)
+{
+	return integer(row->session->bytes_out);
+}
+
+static struct dbps_value get_statements(const struct dbps_row *row)
+{
+	return integer(row->session->statements);
+}
+
+static struct dbps_value get_errors(const struct dbps_row *row)
+{
+	return integer(row->session->errors);
+}
+
+static struct dbps_value get_last_error(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->last_error);
+}
+
+static struct dbps_value get_transaction_ms(const struct dbps_row *row)
+{
+	if (!has(row, DBPS_IN_TRANSACTION))
+		return null_value;
+	return since(row, row->session->trx_start_ns, 1e6);
+}
+
+static struct dbps_value get_connected_s(const struct dbps_row *row)
+{
+	return since(row, row->session->connected_ns, 1e9);
+}
+
+static struct dbps_value get_transport(const struct dbps_row *row)
+{
+	static const char *const names[] = {
+		[DBPS_FAMILY_INET] = "tcp",
+		[DBPS_FAMILY_INET6] = "tcp6",
+		[DBPS_FAMILY_UNIX] = "unix",
+	};
+	uint8_t family = row->session->family;
+
+	return words(family < ARRAY_SIZE(names) ? names[family] : NULL);
+}
+
+static struct dbps_value get_client_pid(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->client_pid);
+}
+
+static struct dbps_value get_client_uid(const struct dbps_row *row)
+{
+	return row->session->client_pid ? integer(row->session->client_uid) : null_value;
+}
+
+static struct dbps_value get_program(const struct dbps_row *row)
+{
+	if (!row->session->program_len)
+		return null_value;
+	return bytes(row->session->program, row->session->program_len);
+}
+
+static struct dbps_value get_attr_pid(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->attr_pid);
+}
+
+static struct dbps_value get_pid(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->tgid);
+}
+
+static struct dbps_value get_tid(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->tid);
+}
+
+static struct dbps_value get_cookie(const struct dbps_row *row)
+{
+	return integer(row->session->cookie);
+}
+
+static struct dbps_value get_tls(const struct dbps_row *row)
+{
+	return integer(has(row, DBPS_TLS));
+}
+
+static struct dbps_value get_compressed(const struct dbps_row *row)
+{
+	return integer(has(row, DBPS_COMPRESSED));
+}
+
+static struct dbps_value get_joined(const struct dbps_row *row)
+{
+	return integer(has(row, DBPS_JOINED));
+}
+
+static struct dbps_value get_framing(const struct dbps_row *row)
+{
+	if (!has(row, DBPS_FRAMED_IN))
+		return words("unknown");
+	return words(has(row, DBPS_RESYNCED) ? "resynced" : "exact");
+}
+
+static struct dbps_value get_info_bytes(const struct dbps_row *row)
+{
+	return row->info ? integer(row->info_whole) : null_value;
+}
+
+static struct dbps_value get_info_cut(const struct dbps_row *row)
+{
+	return row->info ? integer(row->info_cut) : null_value;
+}
+
+static struct dbps_value get_why_no_info(const struct dbps_row *row)
+{
+	return words(row->why_no_info);
+}
+
+static struct dbps_value get_own(const struct dbps_row *row)
+{
+	return integer(row->own);
+}
+
+static struct dbps_value get_note(const struct dbps_row *row)
+{
+	if (row->own)
+		return words("control link of dbpsd");
+	if (has(row, DBPS_CUT_USER))
+		return words("the user's name is cut");
+	if (has(row, DBPS_CUT_DB))
+		return words("the database's name is cut");
+	if (row->session->lost)
+		return words("an event was lost, framing started anew");
+	if (has(row, DBPS_JOINED))
+		return words("older than dbps");
+	return null_value;
+}
+
+const struct dbps_column dbps_columns[] = {
+	{"id", "Id", DBPS_TYPE_INTEGER, "",
+	 "Connection id of the server, unique over all servers of the host: those of the "
+	 "first server are plain, those of server n have n added in the upper 32 bits. "
+	 "What KILL takes.",
+	 get_id},
+	{"user", "User", DBPS_TYPE_TEXT, "",
+	 "User name that logged in; 'unauthenticated user' before that; NULL for a "
+	 "session older than dbps that no control link could tell.",
+	 get_user},
+	{"host", "Host", DBPS_TYPE_TEXT, "",
+	 "Address and port of the client as the kernel knows them, 'localhost' over a "
+	 "Unix socket. Names are not looked up.",
+	 get_host},
+	{"db", "db", DBPS_TYPE_TEXT, "", "Default database, NULL when there is none.", get_db},
+	{"command", "Command", DBPS_TYPE_TEXT, "",
+	 "Command that is executed, in the words of the server; 'Sleep' when there is "
+	 "none, 'Connect' during login, 'Busy' when the connection cannot be read.",
+	 get_command},
+	{"time", "Time", DBPS_TYPE_INTEGER, "s",
+	 "Whole seconds since the statement began; when asleep since the last one ended.",
+	 get_time},
+	{"state", "State", DBPS_TYPE_TEXT, "",
+	 "INIT during login, SLEEP, ACTIVE, QUERY_KILLED or SESSION_KILLED.", get_state},
+	{"info", "Info", DBPS_TYPE_TEXT, "",
+	 "Text of the statement that is executed, of a prepared one at its execution; "
+	 "passwords are masked. NULL when nothing is executed; else why_no_info says "
+	 "why.",
+	 get_info},
+	{"server", NULL, DBPS_TYPE_TEXT, "", "Name of the server, as SHOW SERVERS lists it.",
+	 get_server},
+	{"server_id", NULL, DBPS_TYPE_INTEGER, "", "Connection id as the server itself has it.",
+	 get_server_id},
+	{"sequence", NULL, DBPS_TYPE_INTEGER, "",
+	 "Number of the statement in its session, from 1; of the last one when asleep.",
+	 get_sequence},
+	{"phase", NULL, DBPS_TYPE_TEXT, "",
+	 "What the session does just now, more finely than state.", get_phase},
+	{"time_ms", NULL, DBPS_TYPE_REAL, "ms", "As time, in milliseconds with fractions.",
+	 get_time_ms},
+	{"start_ns", NULL, DBPS_TYPE_INTEGER, "ns",
+	 "Begin of the statement, or of the last one: when the server had read all of "
+	 "it. CLOCK_MONOTONIC.",
+	 get_start_ns},
+	{"end_ns", NULL, DBPS_TYPE_INTEGER, "ns",
+	 "End of the last statement: when the last byte of its answer was sent. "
+	 "CLOCK_MONOTONIC.",
+	 get_end_ns},
+	{"now_ns", NULL, DBPS_TYPE_INTEGER, "ns", "When this row was read. CLOCK_MONOTONIC.",
+	 get_now_ns},
+	{"rows", NULL, DBPS_TYPE_INTEGER, "rows", "Rows sent to the client in this session.",
+	 get_rows},
+	{"bytes_in", NULL, DBPS_TYPE_INTEGER, "bytes", "Bytes that the server received.",
+	 get_bytes_in},
+	{"bytes_out", NULL, DBPS_TYPE_INTEGER, "bytes", "Bytes that the server sent.",
+	 get_bytes_out},
+	{"statements", NULL, DBPS_TYPE_INTEGER, "statements", "Statements begun in this session.",
+	 get_statements},
+	{"errors", NULL, DBPS_TYPE_INTEGER, "errors", "Errors that the server answered.",
+	 get_errors},
+	{"last_error", NULL, DBPS_TYPE_INTEGER, "", "Code of the last of them.", get_last_error},
+	{"transaction_ms", NULL, DBPS_TYPE_REAL, "ms",
+	 "Age of the transaction: since the begin of the statement that opened it. NULL "
+	 "outside of one.",
+	 get_transaction_ms},
+	{"connected_s", NULL, DBPS_TYPE_REAL, "s", "Time since the connection was made.",
+	 get_connected_s},
+	{"transport", NULL, DBPS_TYPE_TEXT, "", "tcp, tcp6 or unix.", get_transport},
+	{"client_pid", NULL, DBPS_TYPE_INTEGER, "", "Process of the client, of Unix sockets only.",
+	 get_client_pid},
+	{"client_uid", NULL, DBPS_TYPE_INTEGER, "", "User id of that process.", get_client_uid},
+	{"program", NULL, DBPS_TYPE_TEXT, "", "program_name of the connection attributes.",
+	 get_program},
+	{"attr_pid", NULL, DBPS_TYPE_INTEGER, "",
+	 "_pid of the connection attributes: the client's own claim, of its host.", get_attr_pid},
+	{"pid", NULL, DBPS_TYPE_INTEGER, "", "Process id of the server.", get_pid},
+	{"tid", NULL, DBPS_TYPE_INTEGER, "", "Thread that read the current or last statement.",
+	 get_tid},
+	{"cookie", NULL, DBPS_TYPE_INTEGER, "", "The kernel's cookie of the server's socket.",
+	 get_cookie},
+	{"tls", NULL, DBPS_TYPE_INTEGER, "",
+	 "1: the connection is encrypted, its text is not known.", get_tls},
+	{"compressed", NULL, DBPS_TYPE_INTEGER, "",
+	 "1: the connection is compressed, its text is not known.", get_compressed},
+	{"joined", NULL, DBPS_TYPE_INTEGER, "", "1: the connection is older than dbps.",
+	 get_joined},
+	{"framing", NULL, DBPS_TYPE_TEXT, "",
+	 "exact: begin and end come from the packets themselves. resynced: the last end "
+	 "was taken from the next request. unknown: requests are not followed.",
+	 get_framing},
+	{"info_bytes", NULL, DBPS_TYPE_INTEGER, "bytes",
+	 "Length of the whole text of which info is the beginning.", get_info_bytes},
+	{"info_cut", NULL, DBPS_TYPE_INTEGER, "", "1: info is not the whole text.", get_info_cut},
+	{"why_no_info", NULL, DBPS_TYPE_TEXT, "", "Why a statement is executed and info is NULL.",
+	 get_why_no_info},
+	{"own", NULL, DBPS_TYPE_INTEGER, "", "1: a session of dbpsd itself, its control link.",
+	 get_own},
+	{"note", NULL, DBPS_TYPE_TEXT, "", "What else is special about the session.", get_note},
+};
+
+const size_t dbps_n_columns = ARRAY_SIZE(dbps_columns);
