@@ -30,7 +30,7 @@ endif
 ARCH := $(shell uname -m)
 BPF_ARCH := $(if $(filter aarch64,$(ARCH)),arm64,x86)
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Werror
-BPF_CFLAGS += -Wno-missing-declarations -Iinclude -Ibpf -I$(BUILD)
+BPF_CFLAGS += -Wno-unused-parameter -Iinclude -Ibpf -I$(BUILD)
 
 MAINS := userspace/daemon/main.c userspace/cli/main.c
 SOURCES := $(filter-out $(MAINS),$(wildcard userspace/*/*.c))

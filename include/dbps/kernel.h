@@ -35,6 +35,7 @@ struct dbps_server_seen {
 enum dbps_server_state {
 	DBPS_SERVER_NEW = 1, /* greeted; the daemon was told */
 	DBPS_SERVER_ADOPTED, /* the daemon follows it */
+	DBPS_SERVER_IGNORED, /* not a database server (a console of dbpsd): its sockets are left alone */
 };
 
 /* cancels: socket cookie -> this. Armed by the daemon, settled by the kernel only, once. */
@@ -74,17 +75,16 @@ struct dbps_prepared_key {
 	__u32 stmt_id;
 };
 
-/* The value is this head and the text, as long as a session's text may be. */
-struct dbps_prepared {
-	__u32 text_len; /* whole length, bytes */
-	__u32 have;	/* bytes that follow */
-	__u8 text[];
-};
+/* The value is the struct dbps_request of the Prepare. */
 
-/* What the daemon tells the snapshot and the adoption before it runs one. */
-struct dbps_snapshot_options {
-	__u64 cookie;	  /* this session only; 0: all */
-	__u32 text_bytes; /* text wanted of each, 0: none */
+/* control: one entry, what the daemon tells the programs while they run. */
+struct dbps_control {
+	__u64 cookie;	     /* snapshot: this session only; 0: all */
+	__u32 text_bytes;    /* snapshot: text wanted of each, 0: none */
+	__u32 cancels_armed; /* the taps look into the cancel map while this is not 0 */
+	__u32 join_tgid;     /* join: the process whose sockets are followed from now on */
+	__u32 join_pass;     /* join: 0 collects listening ports, 1 makes the sessions */
+	__u32 joined;	     /* join: sessions made, counted by the kernel */
 	__u32 pad;
 };
 
@@ -93,7 +93,7 @@ struct dbps_snapshot_row {
 	__u32 size; /* of head and text together */
 	__u32 text_have;
 	__u64 now_ns;
-	struct dbps_session session; /* without body; gen is even */
+	struct dbps_session session; /* gen is even */
 };
 
 /* adoptions: socket cookie -> what a control link told of a session older than dbps. */

@@ -37,6 +37,7 @@ enum dbps_family { DBPS_FAMILY_UNKNOWN, DBPS_FAMILY_INET, DBPS_FAMILY_INET6, DBP
 
 /* Where the session stands; protocol.md 1.5 to 1.9. Ordered: everything from IDLE on is logged in. */
 enum dbps_phase {
+	DBPS_PHASE_UNKNOWN,	/* older than dbps, nothing seen yet */
 	DBPS_PHASE_GREETED,	/* greeting sent, login awaited */
 	DBPS_PHASE_AUTH,	/* login read, authentication rounds */
 	DBPS_PHASE_CLOSED,	/* refused, quit, or the peer has gone: nothing more will come */
@@ -72,11 +73,14 @@ enum dbps_flag {
 	DBPS_CUT_USER = 1 << 10,
 	DBPS_CUT_DB = 1 << 11,
 	DBPS_IN_TRANSACTION = 1 << 12,
-	DBPS_HAS_TEXT = 1 << 13,	/* `body` holds this statement's text */
+	DBPS_HAS_TEXT = 1 << 13,	/* the request holds this statement's text */
 	DBPS_EXECUTES = 1 << 14,	/* the text is that of prepared statement `stmt_id` */
 	DBPS_SPLICED_IN = 1 << 15,	/* bytes moved that no tap could read (counted) */
 	DBPS_KILLED = 1 << 16,		/* QUERY_KILLED: a kill of this statement was asked for */
 	DBPS_KILLED_SESSION = 1 << 17,	/* SESSION_KILLED */
+	DBPS_READS_APART = 1 << 18,	/* the server reads headers in a call of their own: a read that
+					   would block means that it waits for a command */
+	DBPS_SENT = 1 << 19,		/* bytes were sent since the statement began */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1). */
@@ -110,8 +114,9 @@ struct dbps_session {
 	__u64 start_ns; /* CLOCK_MONOTONIC: its begin; login phase: the greeting */
 	__u64 end_ns;	/* end of the last statement, or of the login */
 	__u32 text_len;	   /* whole length of the text, bytes */
-	__u32 stmt_id;	   /* Execute: its prepared statement; Prepare: unused */
-	__u32 body_len;	   /* bytes of `body` that are valid */
+	__u32 stmt_id;	   /* Execute: its prepared statement */
+	__u16 text_off;	   /* offset of the text in the request's body */
+	__u16 lost;	   /* an event of this session was not followed: framing starts anew */
 	__u32 prepare_era; /* raised when all prepared statements are dropped */
 	__u32 defs_left;
 	__u16 last_error; /* code of the last ERR, 0: none yet */
@@ -142,13 +147,42 @@ struct dbps_session {
 	char user[DBPS_USER_MAX];
 	char db[DBPS_DB_MAX];
 	char program[DBPS_PROGRAM_MAX];
-	__u8 head[DBPS_HEAD_MAX]; /* of the server packet under way */
-	/* Request under way or last request: command byte, then text. Length is set at load. */
-	__u8 body[];
 };
 
-static_assert(sizeof(struct dbps_stream) == 16, "shared layout");
-static_assert(sizeof(struct dbps_session) % 8 == 0, "shared layout");
+/* First bytes of a server packet. */
+struct dbps_head {
+	__u8 b[DBPS_HEAD_MAX];
+};
+
+/* Bytes of a request in which names are looked for: login, attributes, USE. */
+#define DBPS_NAMES_MAX 512
+
+/*
+ * The request under way, or the last one. It is the value of the prepared map as it stands. Both maps
+ * are made larger than the struct, for the text that is kept: see dbps_body(). Names are read in blocks
+ * of DBPS_DB_MAX bytes, so that much lies behind each offset that is looked at.
+ */
+struct dbps_request {
+	__u32 len;  /* payload bytes of the whole message */
+	__u32 have; /* of them in `body` */
+	__u8 body[DBPS_NAMES_MAX + DBPS_DB_MAX]; /* command byte, then text */
+};
+
+/* The storage of one socket: the session, and what only the kernel side needs of it. */
+struct dbps_record {
+	struct dbps_session s;
+	struct dbps_head head; /* of the server packet under way */
+	struct dbps_request request;
+};
+
+_Static_assert(sizeof(struct dbps_stream) == 16, "shared layout");
+_Static_assert(sizeof(struct dbps_session) % 8 == 0, "shared layout");
+
+/* All of the body, as long as the map was made. */
+static inline __u8 *dbps_body(struct dbps_record *r)
+{
+	return (__u8 *)&r->request + __builtin_offsetof(struct dbps_request, body);
+}
 
 static inline bool dbps_session_executes(const struct dbps_session *s)
 {

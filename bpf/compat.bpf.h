@@ -1,0 +1,111 @@
+/*
+ * One accessor for each thing that differs between kernels and processors: the registers of the
+ * system call that a tap runs in, and where its bytes are.
+ */
+#ifndef DBPS_BPF_COMPAT_H
+#define DBPS_BPF_COMPAT_H
+
+/* System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
+#if defined(__TARGET_ARCH_x86)
+enum {
+	NR_READ = 0,
+	NR_WRITE = 1,
+	NR_READV = 19,
+	NR_WRITEV = 20,
+	NR_SENDTO = 44,
+	NR_RECVFROM = 45,
+	NR_SENDMSG = 46,
+	NR_RECVMSG = 47,
+};
+#define CALL_NR(regs)  ((__u32)(regs)->orig_ax)
+#define CALL_ARG2(regs) ((regs)->si)
+#define CALL_ARG3(regs) ((regs)->dx)
+#elif defined(__TARGET_ARCH_arm64)
+enum {
+	NR_READ = 63,
+	NR_WRITE = 64,
+	NR_READV = 65,
+	NR_WRITEV = 66,
+	NR_SENDTO = 206,
+	NR_RECVFROM = 207,
+	NR_SENDMSG = 211,
+	NR_RECVMSG = 212,
+};
+#define CALL_NR(regs)  ((__u32)(regs)->syscallno)
+#define CALL_ARG2(regs) ((regs)->user_regs.regs[1])
+#define CALL_ARG3(regs) ((regs)->user_regs.regs[2])
+#else
+#error "no register access for this processor"
+#endif
+
+/* Bytes in the caller's memory. */
+struct dbps_span {
+	__u64 base;
+};
+
+static __always_inline int dbps_span_read(const struct dbps_span *span, __u32 off, void *dst,
+					  __u32 n)
+{
+	return bpf_probe_read_user(dst, n, (const void *)(span->base + off));
+}
+
+/* Segments of one call that are followed; more than that are counted as a loss. */
+#define CALL_SEGMENTS 8
+
+/* The system call that a tap runs in: its buffer, or its vector of buffers. */
+struct call {
+	__u64 buffer; /* address; of a struct iovec when `segments` is not 0 */
+	__u64 requested; /* bytes asked for; 0 when not known */
+	__u32 segments;
+};
+
+/* user: struct msghdr of a 64-bit process. */
+struct user_msghdr64 {
+	__u64 name;
+	__u32 namelen;
+	__u32 pad;
+	__u64 iov;
+	__u64 iovlen;
+};
+
+static __always_inline int call_message(struct call *call, __u64 msg)
+{
+	struct user_msghdr64 m;
+
+	if (bpf_probe_read_user(&m, sizeof(m), (const void *)msg))
+		return -1;
+	call->buffer = m.iov;
+	call->segments = (__u32)m.iovlen;
+	return 0;
+}
+
+/* Where the bytes of the current system call are. Negative: a call that is not understood. */
+static __always_inline int call_current(struct call *call)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u32 nr = CALL_NR(regs);
+
+	call->buffer = CALL_ARG2(regs);
+	call->requested = 0;
+	call->segments = 0;
+	switch (nr) {
+	case NR_RECVFROM:
+	case NR_SENDTO:
+	case NR_READ:
+	case NR_WRITE:
+		call->requested = CALL_ARG3(regs);
+		return 0;
+	case NR_READV:
+	case NR_WRITEV:
+		call->segments = (__u32)CALL_ARG3(regs);
+		return 0;
+	case NR_RECVMSG:
+	case NR_SENDMSG:
+		return call_message(call, call->buffer);
+	default:
+		return -1;
+	}
+}
+
+#endif

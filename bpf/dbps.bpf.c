@@ -1,0 +1,24 @@
+/*
+ * The kernel side of dbps, one object: settings and maps, the tap, the protocol step, the snapshot and
+ * the cancel map. Nothing here changes, holds or redirects what it sees.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_endian.h>
+
+#include "dbps/kernel.h"
+
+#include "maps.bpf.h"
+#include "compat.bpf.h"
+
+#define DBPS_BODY_CAP dbps_body_cap
+#define DBPS_STEP_FN  __attribute__((noinline))
+#include "dbps/mysql.h"
+
+#include "cancel.bpf.h"
+#include "session.bpf.h"
+#include "taps.bpf.h"
+#include "snapshot.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";

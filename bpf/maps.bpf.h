@@ -1,0 +1,135 @@
+/*
+ * Settings and maps of the kernel side. Each map says its key, its value, who writes and who deletes.
+ */
+#ifndef DBPS_BPF_MAPS_H
+#define DBPS_BPF_MAPS_H
+
+/* Bytes kept of a request: command byte and text. The maps that hold requests are sized with it. */
+const volatile __u32 dbps_body_cap = DBPS_TEXT_DEFAULT + 1;
+
+/* Bytes of an answer that are read at once. */
+#define DBPS_WINDOW 1024
+
+/*
+ * socket -> its session. Written by the taps, under the record's lock; gone with the socket. The value
+ * is larger than the struct: the daemon sets its size, and the type that goes with it, at load.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct dbps_record);
+} dbps_sessions SEC(".maps");
+
+/* process id -> database server. Added here at a first greeting, and by the daemon, which deletes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct dbps_server_seen);
+} dbps_servers SEC(".maps");
+
+/* socket cookie -> kill under way. Added and deleted by the daemon, settled here, once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct dbps_cancel);
+} dbps_cancels SEC(".maps");
+
+/* prepared statement -> its Prepare request. Written here; the least recently used one gives way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct dbps_prepared_key);
+	__type(value, struct dbps_request);
+} dbps_prepared SEC(".maps");
+
+/* socket cookie -> what a control link knows of a session older than dbps. Daemon's alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct dbps_adoption);
+} dbps_adoptions SEC(".maps");
+
+/* One entry that the daemon writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dbps_control);
+} dbps_control SEC(".maps");
+
+/* One entry that tells a later daemon whether these pins suit it. Daemon's alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dbps_meta);
+} dbps_meta SEC(".maps");
+
+/* enum dbps_loss -> count. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DBPS_LOSS_N);
+	__type(key, __u32);
+	__type(value, __u64);
+} dbps_losses SEC(".maps");
+
+/* port bitmap of the process being joined: a bit a TCP port on which it listens. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536 / 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} dbps_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} dbps_events SEC(".maps");
+
+/* Bytes of the answer being read. A head may start at each of them. */
+struct dbps_window {
+	__u8 b[DBPS_WINDOW + 4 + sizeof(struct dbps_head)];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dbps_window);
+} dbps_windows SEC(".maps");
+
+/* The row that a snapshot is making, with room for its text. */
+struct dbps_row_scratch {
+	struct dbps_snapshot_row row;
+	__u8 text[DBPS_TEXT_MAX + 128];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dbps_row_scratch);
+} dbps_row_scratches SEC(".maps");
+
+static __always_inline void loss_count(__u32 loss)
+{
+	__u64 *n = bpf_map_lookup_elem(&dbps_losses, &loss);
+
+	if (n)
+		*n += 1;
+}
+
+static __always_inline struct dbps_control *control_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&dbps_control, &zero);
+}
+
+#endif

@@ -1,0 +1,282 @@
+/*
+ * Iterators: the snapshot copies all sessions out, whole; the join gives a server's existing sockets a
+ * session; the adoption fills in what a control link knows of those.
+ */
+#ifndef DBPS_BPF_SNAPSHOT_H
+#define DBPS_BPF_SNAPSHOT_H
+
+#define TCP_ESTABLISHED 1
+#define TCP_LISTEN	10
+#define SOCK_STREAM	1
+
+/* Copies of one record that are tried while taps keep changing it. */
+#define SNAPSHOT_TRIES 16
+
+#define CHUNK 64
+
+struct chunk {
+	__u8 b[CHUNK];
+};
+
+struct text_copy {
+	struct dbps_record *r;
+	struct dbps_row_scratch *to;
+	__u32 off; /* of the text in the request */
+	__u32 n;
+};
+
+static int text_copy_chunk(__u32 i, struct text_copy *c)
+{
+	__u32 at = i * CHUNK, from;
+
+	if (at >= c->n || at > DBPS_TEXT_MAX)
+		return 1;
+	from = c->off + at;
+	if (from > dbps_body_cap)
+		return 1;
+	*(struct chunk *)(c->to->text + at) = *(struct chunk *)(dbps_body(c->r) + from);
+	return 0;
+}
+
+/* Copy the record's session, and `want` bytes of text of a statement that executes. */
+static __always_inline __u32 snapshot_copy(struct dbps_record *r, struct dbps_row_scratch *to,
+					   __u32 want)
+{
+	struct text_copy c = {.r = r, .to = to};
+	__u32 half = sizeof(to->row.session) / 2;
+
+	__builtin_memcpy(&to->row.session, &r->s, half);
+	__builtin_memcpy((char *)&to->row.session + half, (char *)&r->s + half, half);
+	if (!want || !(to->row.session.flags & DBPS_HAS_TEXT))
+		return 0;
+	c.off = to->row.session.text_off;
+	c.n = r->request.have;
+	if (c.off > 3 || c.off >= c.n)
+		return 0;
+	c.n -= c.off;
+	if (c.n > want)
+		c.n = want;
+	bpf_loop(DBPS_TEXT_MAX / CHUNK + 1, text_copy_chunk, &c, 0);
+	return c.n;
+}
+
+/* Until a copy is whole: `gen` even and unchanged. Returns bytes of text, or negative. */
+static __always_inline int snapshot_copy_whole(struct dbps_record *r, struct dbps_row_scratch *to,
+					       __u32 want)
+{
+	__u32 gen, text;
+
+	for (int i = 0; i < SNAPSHOT_TRIES; i++) {
+		/* An atomic is a full barrier on every processor. */
+		gen = __sync_fetch_and_add(&r->s.gen, 0);
+		if (gen & 1)
+			continue;
+		text = snapshot_copy(r, to, want);
+		if (__sync_fetch_and_add(&r->s.gen, 0) == gen)
+			return (int)text;
+	}
+	return -1;
+}
+
+/* A kill that is under way shows in the session's state. */
+static __always_inline void snapshot_mark_killed(struct dbps_session *s)
+{
+	__u64 cookie = s->cookie;
+	struct dbps_cancel *c = bpf_map_lookup_elem(&dbps_cancels, &cookie);
+
+	if (!c || c->settled_ns)
+		return;
+	if (c->action == DBPS_CANCEL_CONNECTION)
+		s->flags |= DBPS_KILLED_SESSION;
+	else if (c->sequence == s->sequence)
+		s->flags |= DBPS_KILLED;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock *sk = ctx->sk;
+	struct dbps_control *control = control_get();
+	struct dbps_row_scratch *to;
+	struct dbps_record *r;
+	__u32 zero = 0, size;
+	int text;
+
+	if (!sk || !ctx->value || !control)
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
+	to = bpf_map_lookup_elem(&dbps_row_scratches, &zero);
+	if (!r || !to || !r->s.cookie)
+		return 0;
+	if (control->cookie && control->cookie != r->s.cookie)
+		return 0;
+	text = snapshot_copy_whole(r, to, control->text_bytes);
+	if (text < 0) {
+		loss_count(DBPS_LOSS_TORN);
+		text = 0;
+		to->row.session.cookie = r->s.cookie;
+		to->row.session.gen = 1; /* the daemon reads this one again */
+	}
+	if (control->cancels_armed)
+		snapshot_mark_killed(&to->row.session);
+	to->row.text_have = (__u32)text;
+	size = (sizeof(to->row) + (__u32)text + 7) & ~7u;
+	to->row.size = size;
+	to->row.now_ns = bpf_ktime_get_ns();
+	if (size <= sizeof(to->row) + DBPS_TEXT_MAX)
+		bpf_seq_write(ctx->meta->seq, to, size);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ join -------------------- */
+
+static __always_inline __u64 *join_port(__u16 port)
+{
+	__u32 word = port / 64;
+
+	return bpf_map_lookup_elem(&dbps_ports, &word);
+}
+
+/* Whether this socket is the server's end of a connection. */
+static __always_inline bool join_accepted(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family, port = sk->__sk_common.skc_num;
+	struct unix_sock *u;
+	__u64 *ports;
+
+	if (sk->__sk_common.skc_state != TCP_ESTABLISHED || sk->sk_type != SOCK_STREAM)
+		return false;
+	if (family == AF_UNIX) {
+		u = bpf_skc_to_unix_sock(sk);
+		return u && u->addr;
+	}
+	if (family != AF_INET && family != AF_INET6)
+		return false;
+	ports = join_port(port);
+	return ports && *ports & 1ull << (port & 63);
+}
+
+static __always_inline void join_listener(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family, port = sk->__sk_common.skc_num;
+	__u64 *ports = join_port(port);
+
+	if (ports && (family == AF_INET || family == AF_INET6) &&
+	    sk->__sk_common.skc_state == TCP_LISTEN)
+		*ports |= 1ull << (port & 63);
+}
+
+SEC("iter/task_file")
+int dbps_join(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct dbps_control *control = control_get();
+	struct socket *sock;
+	struct dbps_record *r;
+	struct sock *sk;
+
+	if (!task || !file || !control || (__u32)task->tgid != control->join_tgid ||
+	    task->tgid != task->pid)
+		return 0;
+	sock = bpf_sock_from_file(file);
+	if (!sock)
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return 0;
+	if (!control->join_pass) {
+		join_listener(sk);
+		return 0;
+	}
+	if (!join_accepted(sk) || bpf_sk_storage_get(&dbps_sessions, sk, 0, 0))
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!r) {
+		loss_count(DBPS_LOSS_NO_STORAGE);
+		return 0;
+	}
+	if (!session_lock(r))
+		return 0;
+	session_identify(&r->s, sk, (__u32)task->tgid);
+	r->s.flags = DBPS_JOINED;
+	session_unlock(r);
+	control->joined++;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ adoption ---------------- */
+
+__noinline int adopt_names(struct dbps_session *s, const struct dbps_adoption *a)
+{
+	if (!s || !a)
+		return 0;
+	for (int i = 0; i < DBPS_USER_MAX; i++)
+		s->user[i] = a->user[i];
+	for (int i = 0; i < DBPS_DB_MAX; i++)
+		s->db[i] = a->db[i];
+	s->user_len = a->user_len;
+	s->db_len = a->db_len;
+	s->flags |= DBPS_KNOWN_LOGIN;
+	return 0;
+}
+
+/* A statement that ran before dbps came, as the server told it: nothing of it was seen here. */
+__noinline int adopt_statement(struct dbps_record *r, const struct dbps_adoption *a)
+{
+	struct dbps_session *s;
+
+	if (!r || !a)
+		return 0;
+	s = &r->s;
+	s->command = a->command;
+	s->phase = DBPS_PHASE_UNFRAMED;
+	s->sequence++;
+	s->statements++;
+	s->start_ns = a->start_ns;
+	if (!a->has_text)
+		return 0;
+	for (int i = 0; i < DBPS_TEXT_MIN; i++)
+		r->request.body[1 + i] = a->text[i];
+	s->text_off = 1;
+	s->text_len = a->text_len;
+	r->request.have = 1 + (a->text_len < DBPS_TEXT_MIN ? a->text_len : DBPS_TEXT_MIN);
+	s->flags |= DBPS_HAS_TEXT;
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int dbps_adopt(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock *sk = ctx->sk;
+	struct dbps_adoption *a;
+	struct dbps_record *r;
+	__u64 cookie;
+
+	if (!sk || !ctx->value)
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
+	if (!r)
+		return 0;
+	cookie = r->s.cookie;
+	a = bpf_map_lookup_elem(&dbps_adoptions, &cookie);
+	if (!a || !session_lock(r))
+		return 0;
+	if (!(r->s.flags & DBPS_KNOWN_ID)) {
+		r->s.id = a->id;
+		r->s.flags |= DBPS_KNOWN_ID;
+	}
+	if (!(r->s.flags & DBPS_KNOWN_LOGIN))
+		adopt_names(&r->s, a);
+	/* Only while nothing was seen since the server was asked. */
+	if (r->s.phase == DBPS_PHASE_UNKNOWN && a->sequence == r->s.sequence) {
+		if (a->start_ns)
+			adopt_statement(r, a);
+		else if (!(r->s.flags & DBPS_TLS))
+			r->s.phase = DBPS_PHASE_IDLE;
+	}
+	session_unlock(r);
+	return 0;
+}
+
+#endif

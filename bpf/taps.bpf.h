@@ -1,0 +1,305 @@
+/*
+ * The tap: every socket receive and send of the host passes here, after its bytes moved. It finds the
+ * socket's session and where the bytes are, and leaves at once when the socket is not a session's.
+ *
+ * tp_btf/sock_recv_length and sock_send_length exist since Linux 6.3 (6e6eda44b939).
+ */
+#ifndef DBPS_BPF_TAPS_H
+#define DBPS_BPF_TAPS_H
+
+#define AF_UNIX	 1
+#define AF_INET	 2
+#define AF_INET6 10
+#define MSG_PEEK 2
+
+/* A greeting with version and plugin name fits; the least one has no plugin (protocol.md 1.2). */
+#define GREETING_MIN 34
+#define GREETING_MAX 300
+
+static __always_inline struct dbps_record *tap_record(struct sock *sk)
+{
+	/* Almost every socket of a host leaves here, at the price of one load. */
+	if (!sk->sk_bpf_storage)
+		return NULL;
+	return bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
+}
+
+/* One of the segments of a call with several. */
+struct segments {
+	struct dbps_record *r;
+	__u64 iov;
+	__u32 left; /* bytes moved that are still to be found */
+	__u32 n;
+	bool sent;
+};
+
+static int segment_feed(__u32 i, struct segments *v)
+{
+	__u64 iov[2]; /* base and length */
+	__u32 n;
+
+	if (i >= v->n || !v->left)
+		return 1;
+	if (bpf_probe_read_user(iov, sizeof(iov), (const void *)(v->iov + i * sizeof(iov))))
+		return 1;
+	n = iov[1] < v->left ? (__u32)iov[1] : v->left;
+	if (!n)
+		return 0;
+	if (v->sent)
+		session_sent(v->r, iov[0], n);
+	else
+		session_received(v->r, iov[0], n, 0);
+	v->left -= n;
+	return 0;
+}
+
+static __always_inline int tap_segments(struct dbps_record *r, const struct call *call,
+					__u32 moved, bool sent)
+{
+	struct segments v = {
+		.r = r, .iov = call->buffer, .left = moved, .n = call->segments, .sent = sent};
+
+	bpf_loop(CALL_SEGMENTS, segment_feed, &v, 0);
+	if (v.left)
+		session_unframe(&r->s, DBPS_LOSS_UNKNOWN_CALL);
+	return 0;
+}
+
+/* Bytes moved that cannot be found: io_uring, a 32-bit process, another call. */
+static __noinline int tap_unseen(struct dbps_record *r)
+{
+	if (!session_lock(r))
+		return 0;
+	r->s.flags |= DBPS_SPLICED_IN;
+	session_unframe(&r->s, DBPS_LOSS_UNKNOWN_CALL);
+	session_unlock(r);
+	return 0;
+}
+
+static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
+{
+	struct call call;
+
+	/* The everyday case: the server looks for the next command. */
+	if (ret == -EAGAIN && r->s.phase == DBPS_PHASE_IDLE)
+		return 0;
+	if (ret == -EINTR || ret == -ERESTARTSYS || call_current(&call))
+		return 0;
+	if (!ret && !call.requested && !call.segments)
+		return 0;
+	if (!session_lock(r))
+		return 0;
+	if (ret == -EAGAIN)
+		session_waits(&r->s, call.requested);
+	else
+		session_closed(&r->s);
+	session_unlock(r);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
+{
+	struct dbps_record *r = tap_record(sk);
+	struct call call;
+
+	if (!r || flags & MSG_PEEK)
+		return 0;
+	if (ret <= 0)
+		return tap_nothing_received(r, ret);
+	if (call_current(&call))
+		return tap_unseen(r);
+	if (!session_lock(r))
+		return 0;
+	if (call.segments)
+		tap_segments(r, &call, (__u32)ret, false);
+	else
+		session_received(r, call.buffer, (__u32)ret, call.requested);
+	session_unlock(r);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ greeting ---------------- */
+
+/*
+ * Whether this may be the first bytes of a server on a connection that it accepted. TCP: nothing was
+ * received, and no more than this was sent. Unix: bound like its listener, and never looked at: looking
+ * gives the socket a cookie, which it has not by then.
+ */
+static __always_inline bool tap_may_greet(struct sock *sk, int ret)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	if (ret < GREETING_MIN || ret > GREETING_MAX)
+		return false;
+	if (family == AF_INET || family == AF_INET6) {
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+		return tp && !tp->bytes_received && tp->bytes_sent <= (__u64)ret;
+	}
+	if (family == AF_UNIX) {
+		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
+
+		return u && u->addr && !sk->__sk_common.skc_cookie.counter;
+	}
+	return false;
+}
+
+/* What the socket itself tells of a new session. */
+static __always_inline void session_identify(struct dbps_session *s, struct sock *sk, __u32 tgid)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	s->cookie = bpf_get_socket_cookie(sk);
+	s->tgid = tgid;
+	s->netns = sk->__sk_common.skc_net.net->ns.inum;
+	s->inode = (__u32)sk->sk_socket->file->f_inode->i_ino;
+	if (family == AF_UNIX) {
+		s->family = DBPS_FAMILY_UNIX;
+		s->client_pid = (__u32)sk->sk_peer_pid->numbers[0].nr;
+		s->client_uid = sk->sk_peer_cred->uid.val;
+		return;
+	}
+	s->local_port = sk->__sk_common.skc_num;
+	s->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (family == AF_INET) {
+		s->family = DBPS_FAMILY_INET;
+		*(__u32 *)s->local_addr = sk->__sk_common.skc_rcv_saddr;
+		*(__u32 *)s->remote_addr = sk->__sk_common.skc_daddr;
+		return;
+	}
+	s->family = DBPS_FAMILY_INET6;
+	for (int i = 0; i < 4; i++) {
+		((__u32 *)s->local_addr)[i] =
+			sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[i];
+		((__u32 *)s->remote_addr)[i] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[i];
+	}
+}
+
+/* Tell the daemon of a process that greets for the first time. */
+static __noinline int server_seen(__u32 tgid, struct dbps_session *s, struct dbps_window *w,
+				  __u32 version_len)
+{
+	struct dbps_server_seen seen = {.state = DBPS_SERVER_NEW};
+	struct dbps_event *e;
+
+	if (version_len > DBPS_VERSION_MAX)
+		version_len = DBPS_VERSION_MAX;
+	seen.first_ns = s->connected_ns;
+	seen.port = s->local_port;
+	seen.family = s->family;
+	seen.version_len = (__u8)version_len;
+	__builtin_memcpy(seen.version, w->b + 5, DBPS_VERSION_MAX);
+	if (bpf_map_update_elem(&dbps_servers, &tgid, &seen, BPF_NOEXIST))
+		return 0;
+	e = bpf_ringbuf_reserve(&dbps_events, sizeof(*e), 0);
+	if (!e) {
+		loss_count(DBPS_LOSS_EVENT);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->type = DBPS_EVENT_SERVER;
+	e->tgid = tgid;
+	e->cookie = s->cookie;
+	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+/* Length of the version in a greeting of n bytes at w, header included; 0: this is no greeting. */
+static __noinline __u32 greeting_version(const struct dbps_window *w, __u32 n)
+{
+	if (mysql_u24(w->b) + 4 != n || w->b[3] != 0 || w->b[4] != 10)
+		return 0;
+	for (__u32 i = 0; i < 128; i++) {
+		__u8 c = w->b[5 + i];
+
+		if (!c)
+			return i && 5 + i + 27 < n ? i : 0;
+		if (c < 0x20 || c > 0x7e)
+			return 0;
+	}
+	return 0;
+}
+
+static __always_inline void session_greeted(struct dbps_session *s, const struct dbps_window *w,
+					    __u32 version_len, __u32 n)
+{
+	const __u8 *b = w->b + 5 + (version_len & 127) + 1;
+
+	s->id = mysql_u32(b);
+	/* u32 id, 8 bytes scramble, 0, u16 caps low, u8 charset, u16 status, u16 caps high */
+	s->server_caps = mysql_u16(b + 13) | mysql_u16(b + 18) << 16;
+	s->flags = DBPS_KNOWN_ID | DBPS_FRAMED_IN;
+	s->phase = DBPS_PHASE_GREETED;
+	s->connected_ns = bpf_ktime_get_ns();
+	s->start_ns = s->connected_ns;
+	s->end_ns = s->connected_ns;
+	s->bytes_out = n;
+}
+
+static __noinline int tap_greeting(struct sock *sk, int ret)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, zero = 0, version_len;
+	struct dbps_window *w = bpf_map_lookup_elem(&dbps_windows, &zero);
+	struct dbps_server_seen *seen;
+	struct dbps_record *r;
+	struct call call;
+	__u32 n = (__u32)ret;
+
+	if (!w || call_current(&call) || call.segments)
+		return 0;
+	if (n > GREETING_MAX || bpf_probe_read_user(w->b, n, (const void *)call.buffer))
+		return 0;
+	version_len = greeting_version(w, n);
+	if (!version_len) {
+		bpf_get_socket_cookie(sk);
+		return 0;
+	}
+	seen = bpf_map_lookup_elem(&dbps_servers, &tgid);
+	if (seen && seen->state == DBPS_SERVER_IGNORED)
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!r) {
+		loss_count(DBPS_LOSS_NO_STORAGE);
+		return 0;
+	}
+	if (!session_lock(r))
+		return 0;
+	session_identify(&r->s, sk, tgid);
+	session_greeted(&r->s, w, version_len, n);
+	session_unlock(r);
+	if (!seen)
+		server_seen(tgid, &r->s, w, version_len);
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
+{
+	struct dbps_record *r = tap_record(sk);
+	struct call call;
+
+	if (!r)
+		return tap_may_greet(sk, ret) ? tap_greeting(sk, ret) : 0;
+	if (ret <= 0) {
+		if (ret == -EAGAIN || ret == -EINTR || ret == -ERESTARTSYS || !ret)
+			return 0;
+		if (session_lock(r)) {
+			session_closed(&r->s);
+			session_unlock(r);
+		}
+		return 0;
+	}
+	if (call_current(&call))
+		return tap_unseen(r);
+	if (!session_lock(r))
+		return 0;
+	if (call.segments)
+		tap_segments(r, &call, (__u32)ret, true);
+	else
+		session_sent(r, call.buffer, (__u32)ret);
+	session_unlock(r);
+	return 0;
+}
+
+#endif
