@@ -1,0 +1,172 @@
+/*
+ * The way to dbpsd: libmariadb over the console's Unix socket. Who calls is known there from the
+ * socket, so no password and no option file has a part in it.
+ */
+#include <errmsg.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "cli/cli.h"
+
+#define CONNECT_TIMEOUT_S 5
+/* An answer may take as long as KILL waits (console.kill_wait_ms is at most 60 s). */
+#define READ_TIMEOUT_S 75
+
+#define ER_BAD_DB_ERROR 1049
+
+static MYSQL *new_handle(void)
+{
+	static const unsigned int connect_timeout_s = CONNECT_TIMEOUT_S;
+	static const unsigned int read_timeout_s = READ_TIMEOUT_S;
+	MYSQL *mysql = mysql_init(NULL);
+
+	if (!mysql)
+		return NULL;
+	mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &connect_timeout_s);
+	mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &read_timeout_s);
+	mysql_options(mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+	return mysql;
+}
+
+unsigned int dbps_client_try(struct dbps_cli *cli, char ret_error[256])
+{
+	MYSQL *mysql = new_handle();
+	unsigned int code = 0;
+
+	if (!mysql) {
+		snprintf(ret_error, 256, "out of memory");
+		return CR_OUT_OF_MEMORY;
+	}
+	if (mysql_real_connect(mysql, NULL, "dbps", "", cli->server, 0, cli->socket, 0)) {
+		cli->mysql = mysql;
+		return 0;
+	}
+	code = mysql_errno(mysql);
+	if (code == CR_CONNECTION_ERROR && access(cli->socket, F_OK) < 0)
+		snprintf(ret_error, 256, "no socket '%.150s'; is dbpsd running?", cli->socket);
+	else
+		snprintf(ret_error, 256, "%s", mysql_error(mysql));
+	mysql_close(mysql);
+	return code;
+}
+
+enum dbps_exit dbps_client_connect(struct dbps_cli *cli)
+{
+	char error[256];
+	unsigned int code = 0;
+
+	if (cli->mysql)
+		return DBPS_EXIT_OK;
+	code = dbps_client_try(cli, error);
+	if (code == 0)
+		return DBPS_EXIT_OK;
+	if (code == ER_BAD_DB_ERROR)
+		return dbps_output_fail(cli, DBPS_EXIT_FAILED, code, "%s", error);
+	return dbps_output_fail(cli, DBPS_EXIT_UNREACHABLE, code < CR_MIN_ERROR ? code : 0,
+				"cannot reach dbpsd: %s", error);
+}
+
+/* Errors of libmariadb itself mean that the connection is gone; others are dbpsd's answer. */
+static enum dbps_exit exit_of_error(unsigned int code)
+{
+	return code >= CR_MIN_ERROR && code <= CR_MAX_ERROR ? DBPS_EXIT_UNREACHABLE
+							    : DBPS_EXIT_FAILED;
+}
+
+enum dbps_exit dbps_client_send(struct dbps_cli *cli, const char *statement)
+{
+	if (mysql_real_query(cli->mysql, statement, strlen(statement)) == 0)
+		return DBPS_EXIT_OK;
+	return exit_of_error(mysql_errno(cli->mysql));
+}
+
+enum dbps_exit dbps_client_fail(const struct dbps_cli *cli, enum dbps_exit exit)
+{
+	return dbps_output_fail(cli, exit, mysql_errno(cli->mysql), "%s", mysql_error(cli->mysql));
+}
+
+static void release_result(void *owner)
+{
+	mysql_free_result(owner);
+}
+
+static enum dbps_kind kind_of(const MYSQL_FIELD *field)
+{
+	switch (field->type) {
+	case MYSQL_TYPE_TINY:
+	case MYSQL_TYPE_SHORT:
+	case MYSQL_TYPE_INT24:
+	case MYSQL_TYPE_LONG:
+	case MYSQL_TYPE_LONGLONG:
+	case MYSQL_TYPE_YEAR:
+		return DBPS_KIND_INTEGER;
+	case MYSQL_TYPE_FLOAT:
+	case MYSQL_TYPE_DOUBLE:
+	case MYSQL_TYPE_DECIMAL:
+	case MYSQL_TYPE_NEWDECIMAL:
+		return DBPS_KIND_REAL;
+	default:
+		return DBPS_KIND_TEXT;
+	}
+}
+
+/* The table points into the result and owns it; on failure the caller keeps it. */
+static int table_of_result(MYSQL_RES *result, struct dbps_table *ret_table)
+{
+	struct dbps_table table = {0};
+	const MYSQL_FIELD *fields = mysql_fetch_fields(result);
+	struct dbps_cell *cell = NULL;
+	MYSQL_ROW row = NULL;
+	int r = dbps_table_init(&table, mysql_num_fields(result), mysql_num_rows(result));
+
+	if (r < 0)
+		return r;
+	for (size_t c = 0; c < table.n_columns; c++)
+		table.headings[c] = (struct dbps_heading){fields[c].name, kind_of(&fields[c])};
+	cell = table.cells;
+	while ((row = mysql_fetch_row(result))) {
+		const unsigned long *lengths = mysql_fetch_lengths(result);
+
+		for (size_t c = 0; c < table.n_columns; c++)
+			*cell++ = (struct dbps_cell){row[c], lengths[c]};
+	}
+	table.owner = result;
+	table.release = release_result;
+	*ret_table = table;
+	return 0;
+}
+
+enum dbps_exit dbps_client_query(struct dbps_cli *cli, const char *statement,
+				 struct dbps_table *ret_table)
+{
+	enum dbps_exit exit = dbps_client_connect(cli);
+	MYSQL_RES *result = NULL;
+
+	if (exit != DBPS_EXIT_OK)
+		return exit;
+	exit = dbps_client_send(cli, statement);
+	if (exit != DBPS_EXIT_OK)
+		return dbps_client_fail(cli, exit);
+	result = mysql_store_result(cli->mysql);
+	if (!result && mysql_errno(cli->mysql))
+		return dbps_client_fail(cli, exit_of_error(mysql_errno(cli->mysql)));
+	if (!result) {
+		*ret_table = (struct dbps_table){0};
+		return DBPS_EXIT_OK;
+	}
+	if (table_of_result(result, ret_table) < 0) {
+		mysql_free_result(result);
+		return dbps_output_fail(cli, DBPS_EXIT_FAILED, 0, "out of memory");
+	}
+	return DBPS_EXIT_OK;
+}
+
+void dbps_client_close(struct dbps_cli *cli)
+{
+	if (cli->mysql)
+		mysql_close(cli->mysql);
+	cli->mysql = NULL;
+}

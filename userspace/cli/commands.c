@@ -1,0 +1,72 @@
+/*
+ * The table of commands, with the help of each.
+ */
+#include "cleanup.h"
+#include "cli/cli.h"
+
+const struct dbps_command dbps_commands[] = {
+	{"ps", "", "list the sessions and what they execute",
+	 DBPS_OPT_SERVER | DBPS_OPT_FULL | DBPS_OPT_JSON | DBPS_OPT_CSV | DBPS_OPT_WATCH, 0, 0,
+	 "Lists every connection of the database servers on this host. On a terminal a line is "
+	 "cut\n"
+	 "to fit; into a pipe it has the first 100 bytes of the statement. --json and --csv have "
+	 "all\n"
+	 "columns of a session and the whole statement.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps ps\n"
+	 "  dbps ps --watch 1\n"
+	 "  dbps ps --full | grep -i 'for update'\n"
+	 "  dbps ps --json | jq '.[] | select(.command != \"Sleep\" and .time > 60)'",
+	 dbps_command_ps},
+	{"kill", "[query|connection] ID...", "end statements, or close sessions",
+	 DBPS_OPT_SERVER | DBPS_OPT_JSON, 1, -1,
+	 "With `query`, ends what the session executes and leaves the session alone; with\n"
+	 "`connection`, or neither, closes the session. Prints for each ID what the kernel saw:\n"
+	 "  confirmed  it ended, or the session closed\n"
+	 "  missed     the statement had ended by itself; nothing was touched\n"
+	 "  pending    asked for, but not seen to happen within the wait\n"
+	 "The exit code is the worst of all.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps kill query 41\n"
+	 "  dbps kill 41 42 43\n"
+	 "  dbps kill --server mariadb-3307 connection 7",
+	 dbps_command_kill},
+	{"servers", "", "list the database servers of this host", DBPS_OPT_JSON | DBPS_OPT_CSV, 0,
+	 0,
+	 "Lists the servers that dbpsd follows: engine, version, process, addresses, sessions, "
+	 "and\n"
+	 "how its control link stands, which KILL QUERY needs.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps servers\n"
+	 "  dbps servers --json",
+	 dbps_command_servers},
+	{"sql", "STATEMENT", "send one statement to the console of dbpsd",
+	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_CSV, 1, -1,
+	 "Several words are sent as one statement, with a blank between.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps sql show full processlist\n"
+	 "  dbps sql --csv 'show full sessions'\n"
+	 "  dbps sql kill query 41",
+	 dbps_command_sql},
+	{"doctor", "", "tell what this kernel allows and whether a kill would work",
+	 DBPS_OPT_JSON | DBPS_OPT_CSV, 0, 0,
+	 "Lists each kernel feature that dbps uses, what is used instead of those that are absent "
+	 "and\n"
+	 "what is lost, the servers' control links, and losses counted so far. When dbpsd does "
+	 "not\n"
+	 "run, looks at the kernel itself (as root) and ends with exit code 3.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps doctor",
+	 dbps_command_doctor},
+	{"version", "", "print the version of dbps, and of dbpsd when it runs", DBPS_OPT_JSON, 0, 0,
+	 "Examples:\n"
+	 "  dbps version",
+	 dbps_command_version},
+};
+
+const size_t dbps_n_commands = ARRAY_SIZE(dbps_commands);

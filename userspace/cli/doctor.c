@@ -1,0 +1,126 @@
+/*
+ * dbps doctor: what dbpsd says of the kernel, the servers and itself; when it does not run, what
+ * can be seen of this kernel without it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "cli/cli.h"
+#include "kernel/kernel.h"
+
+enum { SUBJECT, ITEM, STATUS, DETAIL, N_COLUMNS };
+
+static void set_cell(struct dbps_cell *cell, const char *text)
+{
+	*cell = (struct dbps_cell){text, strlen(text)};
+}
+
+/* One sentence: why it is absent, what is used instead, what is lost. Owned by the caller. */
+static char *describe(const struct dbps_feature *feature)
+{
+	char *text = NULL;
+	int n = 0;
+
+	if (feature->present)
+		n = asprintf(&text, "%s", feature->used_for);
+	else
+		n = asprintf(&text, "%s: %s%s%s%s%s", feature->used_for, feature->why,
+			     feature->instead ? "; instead: " : "",
+			     feature->instead ? feature->instead : "",
+			     feature->lost ? "; lost: " : "", feature->lost ? feature->lost : "");
+	return n < 0 ? NULL : text;
+}
+
+struct features {
+	struct dbps_feature *feature;
+	size_t n;
+	char **details;
+};
+
+static void features_free(void *owner)
+{
+	struct features *features = owner;
+
+	for (size_t i = 0; features->details && i < features->n; i++)
+		free(features->details[i]);
+	free(features->details);
+	free(features->feature);
+	free(features);
+}
+
+static int fill_rows(struct dbps_table *table, struct features *features)
+{
+	static const char *const names[N_COLUMNS] = {"subject", "item", "status", "detail"};
+
+	for (size_t c = 0; c < N_COLUMNS; c++)
+		table->headings[c].name = names[c];
+	for (size_t i = 0; i < features->n; i++) {
+		const struct dbps_feature *feature = &features->feature[i];
+		struct dbps_cell *cells = dbps_table_row(table, i);
+
+		features->details[i] = describe(feature);
+		if (!features->details[i])
+			return -ENOMEM;
+		set_cell(&cells[SUBJECT], "kernel");
+		set_cell(&cells[ITEM], feature->name);
+		set_cell(&cells[STATUS], feature->present  ? "ok"
+					 : feature->needed ? "missing"
+							   : "absent");
+		set_cell(&cells[DETAIL], features->details[i]);
+	}
+	return 0;
+}
+
+/* The table that SHOW DOCTOR would begin with, from this kernel. */
+static int look_at_kernel(struct dbps_table *ret_table)
+{
+	struct features *features = calloc(1, sizeof(*features));
+	struct dbps_table table = {0};
+	int r = features ? dbps_kernel_features(&features->feature, &features->n) : -ENOMEM;
+
+	if (r == 0) {
+		features->details = calloc(features->n + 1, sizeof(*features->details));
+		r = features->details ? dbps_table_init(&table, N_COLUMNS, features->n) : -ENOMEM;
+	}
+	table.owner = features;
+	table.release = features ? features_free : NULL;
+	if (r == 0)
+		r = fill_rows(&table, features);
+	if (r < 0)
+		dbps_table_done(&table);
+	else
+		*ret_table = table;
+	return r;
+}
+
+static enum dbps_exit without_daemon(struct dbps_cli *cli)
+{
+	struct dbps_table table = {0};
+	int r = look_at_kernel(&table);
+
+	if (r < 0) {
+		dbps_output_fail(cli, DBPS_EXIT_UNREACHABLE, 0, "cannot look at this kernel: %s",
+				 r == -EPERM ? "root is needed" : strerror(-r));
+		return DBPS_EXIT_UNREACHABLE;
+	}
+	dbps_output_table(cli, &table, DBPS_FIT_WRAP);
+	dbps_table_done(&table);
+	return DBPS_EXIT_UNREACHABLE;
+}
+
+enum dbps_exit dbps_command_doctor(struct dbps_cli *cli)
+{
+	struct dbps_table table = {0};
+	enum dbps_exit exit = dbps_client_connect(cli);
+
+	if (exit == DBPS_EXIT_UNREACHABLE)
+		return without_daemon(cli);
+	if (exit == DBPS_EXIT_OK)
+		exit = dbps_client_query(cli, "SHOW DOCTOR", &table);
+	if (exit == DBPS_EXIT_OK)
+		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
+	dbps_table_done(&table);
+	return exit;
+}

@@ -1,0 +1,138 @@
+/*
+ * dbps ps: the processlist, once or again and again. For programs it has every column, for people
+ * the eight that a MySQL server shows.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "cli/cli.h"
+
+#define HOME	   "\033[H" /* to the upper left */
+#define CLEAR_LINE "\033[K" /* from here to the end of the line */
+#define CLEAR_REST "\033[J" /* from here to the end of the screen */
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	stopped = 1;
+}
+
+static const char *statement_for(const struct dbps_cli *cli)
+{
+	if (cli->format != DBPS_FORMAT_TABLE)
+		return "SHOW FULL SESSIONS";
+	/* A terminal shows as much as it has room for, which may be more than the short form. */
+	return (cli->given & DBPS_OPT_FULL) || dbps_output_is_terminal() ? "SHOW FULL PROCESSLIST"
+									 : "SHOW PROCESSLIST";
+}
+
+static enum dbps_exit list_once(struct dbps_cli *cli)
+{
+	struct dbps_table table = {0};
+	enum dbps_exit exit = dbps_client_query(cli, statement_for(cli), &table);
+
+	if (exit == DBPS_EXIT_OK)
+		exit = dbps_output_table(cli, &table,
+					 cli->given & DBPS_OPT_FULL ? DBPS_FIT_NONE : DBPS_FIT_CUT);
+	dbps_table_done(&table);
+	return exit;
+}
+
+/* Writes a page over the one before it, line by line, so that nothing flickers. */
+static void show_page(const char *page)
+{
+	fputs(HOME, stdout);
+	while (*page) {
+		size_t n = strcspn(page, "\n");
+
+		fwrite(page, 1, n, stdout);
+		fputs(page[n] ? CLEAR_LINE "\n" : CLEAR_LINE, stdout);
+		page += n + (page[n] ? 1 : 0);
+	}
+	fputs(CLEAR_REST, stdout);
+	fflush(stdout);
+}
+
+static void print_title(FILE *out, const struct dbps_cli *cli, size_t n_sessions)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	char clock[16];
+
+	strftime(clock, sizeof(clock), "%H:%M:%S", localtime_r(&now, &tm));
+	fprintf(out, "dbps  %s  %zu session%s  every %g s, ^C ends\n\n", clock, n_sessions,
+		n_sessions == 1 ? "" : "s", cli->watch_s);
+}
+
+static enum dbps_exit list_page(struct dbps_cli *cli)
+{
+	struct dbps_table table = {0};
+	enum dbps_exit exit = dbps_client_query(cli, statement_for(cli), &table);
+	_cleanup_free_ char *page = NULL;
+	size_t len = 0;
+	size_t columns = 0;
+	size_t lines = 0;
+	FILE *out = NULL;
+
+	if (exit != DBPS_EXIT_OK)
+		return exit;
+	out = open_memstream(&page, &len);
+	if (out) {
+		dbps_output_size(&columns, &lines);
+		print_title(out, cli, table.n_rows);
+		/* Title, blank, headings and the line of those left out; the last stays free. */
+		dbps_table_print(out, &table,
+				 cli->given & DBPS_OPT_FULL ? DBPS_FIT_NONE : DBPS_FIT_CUT, columns,
+				 lines > 6 ? lines - 5 : 1);
+		fclose(out);
+		show_page(page);
+	}
+	dbps_table_done(&table);
+	return DBPS_EXIT_OK;
+}
+
+/* Returns early on a signal. */
+static void wait_seconds(double seconds)
+{
+	struct timespec ts = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+
+	nanosleep(&ts, NULL);
+}
+
+static enum dbps_exit watch(struct dbps_cli *cli)
+{
+	bool pages = cli->format == DBPS_FORMAT_TABLE && dbps_output_is_terminal();
+	struct sigaction action = {.sa_handler = on_signal};
+	enum dbps_exit exit = DBPS_EXIT_OK;
+	bool was_there = false;
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	if (pages)
+		fputs(HOME CLEAR_REST, stdout);
+	while (!stopped && !ferror(stdout)) {
+		exit = pages ? list_page(cli) : list_once(cli);
+		fflush(stdout);
+		/* dbpsd may be restarted while it is watched; what never was there is an error. */
+		if (exit != DBPS_EXIT_OK && !(exit == DBPS_EXIT_UNREACHABLE && was_there))
+			return exit;
+		if (exit == DBPS_EXIT_UNREACHABLE)
+			dbps_client_close(cli);
+		was_there = true;
+		if (!stopped)
+			wait_seconds(cli->watch_s);
+	}
+	return exit;
+}
+
+enum dbps_exit dbps_command_ps(struct dbps_cli *cli)
+{
+	return cli->given & DBPS_OPT_WATCH ? watch(cli) : list_once(cli);
+}

@@ -1,0 +1,128 @@
+/*
+ * The commands that show what one statement answers: servers, sql, version.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "cli/cli.h"
+#include "cli/text.h"
+
+enum dbps_exit dbps_command_servers(struct dbps_cli *cli)
+{
+	struct dbps_table table = {0};
+	enum dbps_exit exit = dbps_client_query(cli, "SHOW SERVERS", &table);
+
+	if (exit == DBPS_EXIT_OK)
+		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
+	dbps_table_done(&table);
+	return exit;
+}
+
+static int join_words(char *const *words, int n, char **ret_statement)
+{
+	_cleanup_free_ char *statement = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&statement, &len);
+
+	if (!out)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++)
+		fprintf(out, "%s%s", i ? " " : "", words[i]);
+	if (fclose(out) != 0)
+		return -ENOMEM;
+	*ret_statement = TAKE_PTR(statement);
+	return 0;
+}
+
+/* The answer of a statement without a result set. */
+static void say_ok(const struct dbps_cli *cli)
+{
+	const char *info = mysql_info(cli->mysql);
+	unsigned long long rows = mysql_affected_rows(cli->mysql);
+	_cleanup_free_ char *valid = NULL;
+	json_t *object = NULL;
+	size_t len = 0;
+
+	if (cli->format != DBPS_FORMAT_JSON) {
+		printf("OK, %llu rows affected\n", rows);
+		if (info) {
+			dbps_text_print(stdout, info, strlen(info), SIZE_MAX);
+			putchar('\n');
+		}
+		return;
+	}
+	if (info && dbps_text_valid(info, strlen(info), &valid, &len) < 0)
+		return;
+	object = json_pack("{s:b, s:I, s:s?, s:i}", "ok", 1, "affected_rows", (json_int_t)rows,
+			   "info", valid, "warnings", (int)mysql_warning_count(cli->mysql));
+	if (object)
+		json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+	putchar('\n');
+	json_decref(object);
+}
+
+/* Warnings of the statement before, on stderr: they are no part of its result. */
+static enum dbps_exit say_warnings(struct dbps_cli *cli)
+{
+	struct dbps_table table = {0};
+	enum dbps_exit exit = DBPS_EXIT_OK;
+
+	if (mysql_warning_count(cli->mysql) == 0)
+		return DBPS_EXIT_OK;
+	exit = dbps_client_query(cli, "SHOW WARNINGS", &table);
+	fflush(stdout);
+	if (exit == DBPS_EXIT_OK && cli->format == DBPS_FORMAT_JSON)
+		dbps_table_print_json(stderr, &table, true);
+	else if (exit == DBPS_EXIT_OK)
+		dbps_table_print(stderr, &table, DBPS_FIT_NONE, 0, 0);
+	dbps_table_done(&table);
+	return exit;
+}
+
+enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
+{
+	_cleanup_free_ char *statement = NULL;
+	struct dbps_table table = {0};
+	enum dbps_exit exit = DBPS_EXIT_OK;
+
+	if (join_words(cli->args, cli->n_args, &statement) < 0)
+		return dbps_output_fail(cli, DBPS_EXIT_FAILED, 0, "out of memory");
+	exit = dbps_client_query(cli, statement, &table);
+	if (exit != DBPS_EXIT_OK)
+		return exit;
+	if (table.n_columns > 0)
+		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
+	else
+		say_ok(cli);
+	dbps_table_done(&table);
+	return dbps_exit_worse(exit, say_warnings(cli));
+}
+
+/* A dbpsd that does not run is no failure of this command. */
+enum dbps_exit dbps_command_version(struct dbps_cli *cli)
+{
+	char error[256] = "";
+	bool there = dbps_client_try(cli, error) == 0;
+	const char *daemon = there ? mysql_get_server_info(cli->mysql) : NULL;
+	json_t *object = NULL;
+
+	if (cli->format != DBPS_FORMAT_JSON) {
+		printf("dbps %s\n", DBPS_VERSION);
+		if (there)
+			printf("dbpsd %s at %s\n", daemon, cli->socket);
+		else
+			printf("dbpsd cannot be reached: %s\n", error);
+		return DBPS_EXIT_OK;
+	}
+	object = json_pack("{s:s, s:s?, s:s}", "dbps", DBPS_VERSION, "dbpsd", daemon, "socket",
+			   cli->socket);
+	if (object)
+		json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+	putchar('\n');
+	json_decref(object);
+	return DBPS_EXIT_OK;
+}
