@@ -1,0 +1,105 @@
+/*
+ * How statements end: with OK, a warning or an error, each remembered for SHOW WARNINGS; and which
+ * sessions they see, by the server that was chosen.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/daemon.h"
+#include "mysql/result.h"
+#include "sql/connection.h"
+
+int sql_scope(const struct sql_connection *connection, struct sql_scope *ret_scope)
+{
+	struct dbps_server_view view;
+	int r;
+
+	if (!connection->server[0]) {
+		*ret_scope = (struct sql_scope){.host = true};
+		return 0;
+	}
+	r = dbps_registry_by_name(connection->daemon->registry, connection->server, &view);
+	if (!r)
+		*ret_scope = (struct sql_scope){.server = view.index};
+	return r;
+}
+
+bool sql_scope_has(const struct sql_scope *scope, const struct dbps_row *row)
+{
+	return scope->host || row->server == scope->server;
+}
+
+uint64_t sql_scope_id(const struct sql_scope *scope, const struct dbps_row *row)
+{
+	if (scope->host || !(row->session->flags & DBPS_KNOWN_ID))
+		return row->id;
+	return row->session->id;
+}
+
+int sql_use(struct sql_connection *connection, struct wire_slice name)
+{
+	struct dbps_server_view view;
+	char wanted[DBPS_SERVER_NAME_MAX];
+
+	/* The cut name of one that is too long is shown, and is no server's: not even tried. */
+	snprintf(wanted, sizeof(wanted), "%.*s", (int)(name.len < 256 ? name.len : 256), name.data);
+	if (name.len >= sizeof(wanted) || strlen(wanted) != name.len ||
+	    dbps_registry_by_name(connection->daemon->registry, wanted, &view)) {
+		sql_error(connection, ER_BAD_DB_ERROR, "Unknown database '%s'", wanted);
+		return -ENOENT;
+	}
+	memcpy(connection->server, wanted, sizeof(connection->server));
+	return sql_ok(connection, "");
+}
+
+static void remember(struct sql_connection *connection, unsigned int code, bool error,
+		     const char *text)
+{
+	struct sql_condition *condition = &connection->condition;
+
+	condition->code = code;
+	condition->error = error;
+	snprintf(condition->text, sizeof(condition->text), "%s", text);
+}
+
+int sql_ok(struct sql_connection *connection, const char *info)
+{
+	wire_ok(&connection->channel.out, 0, info);
+	return 0;
+}
+
+int sql_ok_warning(struct sql_connection *connection, unsigned int code, const char *text)
+{
+	remember(connection, code, false, text);
+	wire_ok(&connection->channel.out, 1, text);
+	return 0;
+}
+
+int sql_error_state(struct sql_connection *connection, unsigned int code, const char *sqlstate,
+		    const char *text)
+{
+	remember(connection, code, true, text);
+	wire_error(&connection->channel.out, code, sqlstate, text);
+	return 0;
+}
+
+int sql_error(struct sql_connection *connection, unsigned int code, const char *format, ...)
+{
+	char text[WIRE_MESSAGE_TEXT_MAX + 1];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return sql_error_state(connection, code, wire_sqlstate(code), text);
+}
+
+void sql_put_string(struct wire_writer *writer, const char *text)
+{
+	if (text)
+		wire_put_text(writer, text, strlen(text));
+	else
+		wire_put_null(writer);
+}

@@ -1,0 +1,161 @@
+/*
+ * SHOW DOCTOR: what this kernel allows and what is used or lost without it, whether a KILL would
+ * work on each server and by what, and what could not be followed so far.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cleanup.h"
+#include "daemon/daemon.h"
+#include "kernel/kernel.h"
+#include "mysql/result.h"
+#include "sql/statements.h"
+
+static const struct wire_column doctor_columns[] = {
+	{"subject", WIRE_TYPE_VAR_STRING},
+	{"item", WIRE_TYPE_VAR_STRING},
+	{"status", WIRE_TYPE_VAR_STRING}, /* ok | fallback | missing | problem */
+	{"detail", WIRE_TYPE_VAR_STRING},
+};
+
+struct finding {
+	const char *subject;
+	const char *item;
+	const char *status;
+	char detail[640];
+};
+
+static void put_finding(struct wire_writer *out, const struct finding *finding)
+{
+	wire_begin(out);
+	sql_put_string(out, finding->subject);
+	sql_put_string(out, finding->item);
+	sql_put_string(out, finding->status);
+	sql_put_string(out, finding->detail);
+	wire_end(out);
+}
+
+static void judge_feature(struct wire_writer *out, const struct dbps_feature *feature)
+{
+	struct finding finding = {.subject = "kernel", .item = feature->name};
+	const char *why = feature->why[0] ? feature->why : "not there";
+
+	if (feature->present) {
+		finding.status = "ok";
+		snprintf(finding.detail, sizeof(finding.detail), "%s", feature->used_for);
+	} else if (feature->instead) {
+		finding.status = "fallback";
+		snprintf(finding.detail, sizeof(finding.detail), "%s: uses %s instead%s%s (%s)",
+			 feature->used_for, feature->instead, feature->lost ? "; lost: " : "",
+			 feature->lost ? feature->lost : "", why);
+	} else {
+		finding.status = feature->needed ? "problem" : "missing";
+		snprintf(finding.detail, sizeof(finding.detail), "%s%s%s (%s)", feature->used_for,
+			 feature->lost ? "; lost: " : "", feature->lost ? feature->lost : "", why);
+	}
+	put_finding(out, &finding);
+}
+
+static void judge_link(struct wire_writer *out, const struct dbps_server_view *view)
+{
+	static const char *const status[] = {
+		[DBPS_LINK_NONE] = "missing",
+		[DBPS_LINK_OPENING] = "problem",
+		[DBPS_LINK_UP] = "ok",
+		[DBPS_LINK_DOWN] = "problem",
+	};
+	struct finding finding = {
+		.subject = view->name,
+		.item = "control link",
+		.status = view->link < ARRAY_SIZE(status) ? status[view->link] : "problem",
+	};
+
+	snprintf(finding.detail, sizeof(finding.detail), "%s%s",
+		 view->link == DBPS_LINK_OPENING ? "being opened: " : "", view->link_text);
+	put_finding(out, &finding);
+}
+
+static void judge_kill_query(struct wire_writer *out, const struct dbps_server_view *view)
+{
+	bool exact = view->engine == DBPS_ENGINE_MARIADB;
+	struct finding finding = {.subject = view->name, .item = "KILL QUERY"};
+
+	if (view->link == DBPS_LINK_UP) {
+		finding.status = exact ? "ok" : "fallback";
+		snprintf(finding.detail, sizeof(finding.detail), "%s",
+			 exact ? "control link, by QUERY_ID: hits the statement that was meant"
+			       : "control link, by connection id: may hit the next statement");
+	} else {
+		finding.status = "problem";
+		snprintf(finding.detail, sizeof(finding.detail),
+			 "nothing can reach a running statement without the control link");
+	}
+	put_finding(out, &finding);
+}
+
+static void judge_kill(struct wire_writer *out, const struct dbps_server_view *view)
+{
+	struct finding finding = {.subject = view->name, .item = "KILL"};
+	bool up = view->link == DBPS_LINK_UP;
+
+	finding.status = up ? "ok" : "fallback";
+	snprintf(finding.detail, sizeof(finding.detail), "%s",
+		 up ? "control link cancels what runs, then the socket is reset"
+		    : "reset of the socket alone: a running statement may go on until it looks at "
+		      "its socket");
+	put_finding(out, &finding);
+}
+
+static int judge_losses(struct wire_writer *out, struct dbps_kernel *kernel)
+{
+	struct finding finding = {.subject = "losses", .item = "all", .status = "ok"};
+	__u64 losses[DBPS_LOSS_N];
+	bool any = false;
+	int r = dbps_kernel_losses(kernel, losses);
+
+	if (r)
+		return r;
+	for (int i = 0; i < DBPS_LOSS_N; i++) {
+		struct finding loss = {"losses", dbps_loss_names[i], "problem", ""};
+
+		snprintf(loss.detail, sizeof(loss.detail), "%" PRIu64 " times",
+			 (uint64_t)losses[i]);
+		if (losses[i])
+			put_finding(out, &loss);
+		any |= losses[i] != 0;
+	}
+	snprintf(finding.detail, sizeof(finding.detail), "nothing was lost");
+	if (!any)
+		put_finding(out, &finding);
+	return 0;
+}
+
+int sql_show_doctor(struct sql_connection *connection, struct sql_input *input,
+		    unsigned int options)
+{
+	_cleanup_free_ struct dbps_feature *features = NULL;
+	_cleanup_free_ struct dbps_server_view *views = NULL;
+	struct wire_writer *out = &connection->channel.out;
+	size_t n_features, n_views;
+	int r;
+
+	(void)input;
+	(void)options;
+	r = dbps_kernel_features(&features, &n_features);
+	if (!r)
+		r = dbps_registry_list(connection->daemon->registry, &views, &n_views);
+	if (r)
+		return r;
+	wire_columns(out, doctor_columns, ARRAY_SIZE(doctor_columns));
+	for (size_t i = 0; i < n_features; i++)
+		judge_feature(out, &features[i]);
+	for (size_t i = 0; i < n_views; i++) {
+		judge_link(out, &views[i]);
+		judge_kill_query(out, &views[i]);
+		judge_kill(out, &views[i]);
+	}
+	if (judge_losses(out, connection->daemon->kernel))
+		put_finding(out, &(struct finding){"losses", "all", "problem", "cannot be read"});
+	wire_eof(out, 0);
+	return 0;
+}

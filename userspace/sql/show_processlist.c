@@ -1,0 +1,121 @@
+/*
+ * SHOW PROCESSLIST and SHOW SESSIONS: the session table's columns over the rows of one snapshot,
+ * those that the caller may see.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "daemon/daemon.h"
+#include "mysql/result.h"
+#include "mysql/utf8.h"
+#include "session/columns.h"
+#include "sql/statements.h"
+
+#define COLUMN_ID   0 /* the order of the first eight columns is a promise of session/columns.h */
+#define COLUMN_INFO (DBPS_N_PROCESSLIST_COLUMNS - 1)
+
+struct listing {
+	struct sql_scope scope;
+	size_t n_columns;
+	bool titles; /* head them as SHOW PROCESSLIST does */
+	bool full;   /* whole Info */
+};
+
+static enum wire_type wire_type_of(enum dbps_type type)
+{
+	if (type == DBPS_TYPE_INTEGER)
+		return WIRE_TYPE_LONGLONG;
+	return type == DBPS_TYPE_REAL ? WIRE_TYPE_DOUBLE : WIRE_TYPE_VAR_STRING;
+}
+
+static int put_columns(struct wire_writer *out, const struct listing *listing)
+{
+	_cleanup_free_ struct wire_column *columns = calloc(listing->n_columns, sizeof(*columns));
+
+	if (!columns)
+		return -ENOMEM;
+	for (size_t i = 0; i < listing->n_columns; i++) {
+		columns[i].name = listing->titles ? dbps_columns[i].title : dbps_columns[i].name;
+		columns[i].type = wire_type_of(dbps_columns[i].type);
+	}
+	wire_columns(out, columns, listing->n_columns);
+	return 0;
+}
+
+static void put_value(struct wire_writer *out, enum dbps_type type, const struct dbps_value *value)
+{
+	if (value->null)
+		wire_put_null(out);
+	else if (type == DBPS_TYPE_INTEGER)
+		wire_put_integer(out, value->integer);
+	else if (type == DBPS_TYPE_REAL)
+		wire_put_real(out, value->real);
+	else
+		wire_put_text(out, value->text, value->len);
+}
+
+static void put_row(struct wire_writer *out, const struct listing *listing,
+		    const struct dbps_row *row)
+{
+	wire_begin(out);
+	for (size_t i = 0; i < listing->n_columns; i++) {
+		struct dbps_value value = dbps_columns[i].get(row);
+
+		if (i == COLUMN_ID)
+			value.integer = sql_scope_id(&listing->scope, row);
+		if (i == COLUMN_INFO && !listing->full && !value.null)
+			value.len = utf8_cut(value.text, value.len, DBPS_INFO_SHORT);
+		put_value(out, dbps_columns[i].type, &value);
+	}
+	wire_end(out);
+}
+
+static int list_sessions(struct sql_connection *connection, struct listing *listing)
+{
+	_cleanup_(sql_free_rows) struct dbps_rows *rows = NULL;
+	struct wire_writer *out = &connection->channel.out;
+	int r;
+
+	r = sql_scope(connection, &listing->scope);
+	if (r == -ENOENT)
+		return sql_error(connection, ER_BAD_DB_ERROR, "Unknown database '%s'",
+				 connection->server);
+	if (!r)
+		r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, 0,
+				   true, &rows);
+	if (!r)
+		r = put_columns(out, listing);
+	if (r)
+		return r;
+	for (size_t i = 0; i < rows->n; i++)
+		if (sql_scope_has(&listing->scope, &rows->row[i]) &&
+		    dbps_caller_sees(&connection->caller, &rows->row[i]))
+			put_row(out, listing, &rows->row[i]);
+	wire_eof(out, 0);
+	return 0;
+}
+
+int sql_processlist(struct sql_connection *connection, bool full)
+{
+	struct listing listing = {
+		.n_columns = DBPS_N_PROCESSLIST_COLUMNS, .titles = true, .full = full};
+
+	return list_sessions(connection, &listing);
+}
+
+int sql_show_processlist(struct sql_connection *connection, struct sql_input *input,
+			 unsigned int options)
+{
+	(void)input;
+	return sql_processlist(connection, options != 0);
+}
+
+int sql_show_sessions(struct sql_connection *connection, struct sql_input *input,
+		      unsigned int options)
+{
+	struct listing listing = {.n_columns = dbps_n_columns, .full = options != 0};
+
+	(void)input;
+	return list_sessions(connection, &listing);
+}
