@@ -21,19 +21,17 @@ static const char *const keywords[] = {"password", "identifi"};
 #define KEYWORD_LEN 8
 
 /*
- * How far the window of a search may go on, by its last byte: the distance of that letter from the
- * end of the keywords, one more than the index in it (Horspool 1980, over two words of one length).
+ * How far the window of a search may go on from one that is not a keyword, by its last byte: to
+ * where this letter stands next in one of them (Horspool 1980, over two words of one length).
  */
 static size_t shift_of(char c)
 {
 	switch (c | 0x20) {
-	case 'd': /* passworD, iDentifi */
-	case 'i': /* identifI */
-		return 0;
 	case 'r':
 	case 'f':
 		return 1;
 	case 'o':
+	case 'i':
 		return 2;
 	case 'w':
 	case 't':
@@ -44,6 +42,7 @@ static size_t shift_of(char c)
 	case 'e':
 		return 5;
 	case 'a':
+	case 'd':
 		return 6;
 	case 'p':
 		return 7;
@@ -68,11 +67,11 @@ static bool is_keyword(const char *at)
 bool dbps_text_may_hold_password(const char *text, size_t len)
 {
 	for (size_t i = 0; i + KEYWORD_LEN <= len;) {
-		size_t shift = shift_of(text[i + KEYWORD_LEN - 1]);
+		char last = text[i + KEYWORD_LEN - 1];
 
-		if (shift == 0 && is_keyword(text + i))
+		if (((last | 0x20) == 'd' || (last | 0x20) == 'i') && is_keyword(text + i))
 			return true;
-		i += shift ? shift : 1;
+		i += shift_of(last);
 	}
 	return false;
 }

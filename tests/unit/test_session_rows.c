@@ -1,0 +1,635 @@
+/*
+ * From records to rows and columns, with a snapshot, a registry and a map of prepared texts that
+ * the tests write themselves.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cleanup.h"
+#include "kernel/kernel.h"
+#include "server/registry.h"
+#include "session/columns.h"
+
+#define NOW 10000000000ULL
+
+/* ---------------------------------------------------------------- what the rows are made of - */
+
+static _Alignas(8) char snapshot[1 << 16];
+static size_t snapshot_len;
+static int snapshot_error;
+static unsigned int text_bytes_asked;
+static struct dbps_server_view servers[2];
+static const char *prepared;
+static size_t prepared_whole;
+static struct dbps_prepared_key prepared_key;
+
+int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
+			 void **ret_data, size_t *ret_len)
+{
+	(void)kernel;
+	(void)cookie;
+	text_bytes_asked = text_bytes;
+	if (snapshot_error)
+		return snapshot_error;
+	*ret_data = snapshot_len ? malloc(snapshot_len) : NULL;
+	if (snapshot_len)
+		memcpy(*ret_data, snapshot, snapshot_len);
+	*ret_len = snapshot_len;
+	return 0;
+}
+
+int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_key *key,
+			 char **ret_text, size_t *ret_len, size_t *ret_whole_len)
+{
+	(void)kernel;
+	prepared_key = *key;
+	if (!prepared)
+		return -ENOENT;
+	*ret_text = strdup(prepared);
+	*ret_len = strlen(prepared);
+	*ret_whole_len = prepared_whole;
+	return 0;
+}
+
+int dbps_registry_list(struct dbps_registry *registry, struct dbps_server_view **ret_views,
+		       size_t *ret_n)
+{
+	(void)registry;
+	*ret_views = malloc(sizeof(servers));
+	memcpy(*ret_views, servers, sizeof(servers));
+	*ret_n = ARRAY_SIZE(servers);
+	return 0;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	snapshot_len = 0;
+	snapshot_error = 0;
+	prepared = NULL;
+	memset(servers, 0, sizeof(servers));
+	servers[0] = (struct dbps_server_view){
+		.index = 0, .pid = 100, .engine = DBPS_ENGINE_MARIADB, .name = "mariadb-3306"};
+	servers[1] = (struct dbps_server_view){
+		.index = 1, .pid = 200, .engine = DBPS_ENGINE_MYSQL, .name = "mysql-3307"};
+	return 0;
+}
+
+/* Adds a record of a session that is logged in and asleep; the caller changes it. */
+static struct dbps_session *add(uint64_t id, const char *text)
+{
+	struct dbps_snapshot_row *raw = (void *)(snapshot + snapshot_len);
+	size_t len = text ? strlen(text) : 0;
+
+	memset(raw, 0, sizeof(*raw) + len + 8);
+	raw->text_have = (uint32_t)len;
+	raw->size = (uint32_t)((sizeof(*raw) + len + 7) & ~7UL);
+	raw->now_ns = NOW;
+	if (text)
+		memcpy(raw + 1, text, len);
+	raw->session = (struct dbps_session){
+		.flags = DBPS_KNOWN_ID | DBPS_KNOWN_LOGIN | DBPS_KNOWN_CAPS | DBPS_FRAMED_IN,
+		.phase = DBPS_PHASE_IDLE,
+		.family = DBPS_FAMILY_UNIX,
+		.tgid = 100,
+		.id = id,
+		.cookie = 0x1000 + id,
+		.user = "admin",
+		.user_len = 5,
+		.text_len = (uint32_t)len,
+		.start_ns = NOW - 7500000000,
+		.end_ns = NOW - 2500000000,
+	};
+	snapshot_len += raw->size;
+	return &raw->session;
+}
+
+static struct dbps_session *add_query(uint64_t id, const char *text)
+{
+	struct dbps_session *s = add(id, text);
+
+	s->phase = DBPS_PHASE_FIRST;
+	s->command = 0x03;
+	s->flags |= DBPS_HAS_TEXT;
+	return s;
+}
+
+static struct dbps_rows *read_rows(void)
+{
+	struct dbps_rows *rows = NULL;
+
+	assert_int_equal(dbps_rows_read(NULL, NULL, 0, true, &rows), 0);
+	assert_non_null(rows);
+	return rows;
+}
+
+static struct dbps_value value_of(const struct dbps_row *row, const char *name)
+{
+	for (size_t i = 0; i < dbps_n_columns; i++)
+		if (strcmp(dbps_columns[i].name, name) == 0)
+			return dbps_columns[i].get(row);
+	fail_msg("no column %s", name);
+	return (struct dbps_value){.null = true};
+}
+
+/* NULL: the column is NULL. */
+static void assert_words(const struct dbps_row *row, const char *name, const char *expected)
+{
+	struct dbps_value value = value_of(row, name);
+
+	assert_int_equal(value.null, !expected);
+	if (!expected)
+		return;
+	assert_int_equal(value.len, strlen(expected));
+	assert_memory_equal(value.text, expected, value.len);
+}
+
+static void assert_number(const struct dbps_row *row, const char *name, uint64_t expected)
+{
+	struct dbps_value value = value_of(row, name);
+
+	assert_false(value.null);
+	assert_int_equal(value.integer, expected);
+}
+
+static void assert_null_value(const struct dbps_row *row, const char *name)
+{
+	assert_true(value_of(row, name).null);
+}
+
+/* ---------------------------------------------------------------- behaviour ----------------- */
+
+static void nothing_is_returned_on_failure(void **state)
+{
+	struct dbps_rows *rows = (void *)0x1;
+
+	(void)state;
+	snapshot_error = -EPERM;
+	assert_int_equal(dbps_rows_read(NULL, NULL, 0, true, &rows), -EPERM);
+	assert_ptr_equal(rows, (void *)0x1);
+	dbps_rows_free(NULL);
+}
+
+static void no_sessions_are_no_rows(void **state)
+{
+	struct dbps_rows *rows = read_rows();
+
+	(void)state;
+	assert_int_equal(rows->n, 0);
+	assert_null(dbps_rows_find(rows, 1));
+	dbps_rows_free(rows);
+}
+
+static void rows_are_sorted_and_found_by_id(void **state)
+{
+	struct dbps_session *unknown, *other;
+	struct dbps_rows *rows;
+
+	(void)state;
+	add(42, NULL);
+	unknown = add(0, NULL);
+	unknown->flags &= ~(uint32_t)DBPS_KNOWN_ID;
+	add(7, NULL);
+	other = add(7, NULL);
+	other->tgid = 200;
+	rows = read_rows();
+	assert_int_equal(rows->n, 4);
+	assert_int_equal(rows->row[0].id, 7);
+	assert_int_equal(rows->row[1].id, 42);
+	assert_int_equal(rows->row[2].id, 1ULL << 32 | 7);
+	assert_int_equal(rows->row[3].id, DBPS_ID_UNKNOWN | 0x1000);
+	for (size_t i = 0; i < rows->n; i++)
+		assert_ptr_equal(dbps_rows_find(rows, rows->row[i].id), &rows->row[i]);
+	assert_null(dbps_rows_find(rows, 8));
+	assert_null(dbps_rows_find(rows, UINT64_MAX));
+	assert_words(&rows->row[2], "server", "mysql-3307");
+	assert_number(&rows->row[2], "server_id", 7);
+	assert_null_value(&rows->row[3], "server_id");
+	dbps_rows_free(rows);
+}
+
+static void a_session_of_a_server_not_known_yet_has_an_id_of_its_own(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add(7, NULL)->tgid = 999;
+	rows = read_rows();
+	assert_int_equal(rows->row[0].server, UINT32_MAX);
+	assert_int_equal(rows->row[0].id, DBPS_ID_UNKNOWN | 0x1007);
+	assert_null_value(&rows->row[0], "server");
+	assert_number(&rows->row[0], "server_id", 7);
+	dbps_rows_free(rows);
+}
+
+static void hosts_are_printed_as_the_server_prints_them(void **state)
+{
+	static const struct {
+		uint8_t family;
+		const char *addr;
+		uint16_t port;
+		const char *host;
+		const char *transport;
+	} hosts[] = {
+		{DBPS_FAMILY_UNIX, NULL, 0, "localhost", "unix"},
+		{DBPS_FAMILY_INET, "127.0.0.1", 1, "127.0.0.1:1", "tcp"},
+		{DBPS_FAMILY_INET, "255.200.90.0", 65535, "255.200.90.0:65535", "tcp"},
+		{DBPS_FAMILY_INET6, "::1", 38558, "::1:38558", "tcp6"},
+		{DBPS_FAMILY_INET6, "::ffff:10.0.0.7", 80, "10.0.0.7:80", "tcp6"},
+		{DBPS_FAMILY_INET6, "2001:db8:1:2:3:4:5:ffff", 80, "2001:db8:1:2:3:4:5:ffff:80",
+		 "tcp6"},
+		{DBPS_FAMILY_UNKNOWN, NULL, 80, NULL, NULL},
+	};
+	struct dbps_rows *rows;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		struct dbps_session *s = add(i, NULL);
+
+		s->family = hosts[i].family;
+		s->remote_port = hosts[i].port;
+		if (hosts[i].addr)
+			inet_pton(s->family == DBPS_FAMILY_INET ? AF_INET : AF_INET6, hosts[i].addr,
+				  s->remote_addr);
+	}
+	rows = read_rows();
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		assert_words(&rows->row[i], "host", hosts[i].host);
+		assert_words(&rows->row[i], "transport", hosts[i].transport);
+	}
+	dbps_rows_free(rows);
+}
+
+static void a_session_asleep(void **state)
+{
+	struct dbps_rows *rows;
+	const struct dbps_row *row;
+
+	(void)state;
+	add(7, "select 1")->command = 0x03;
+	rows = read_rows();
+	row = &rows->row[0];
+	assert_words(row, "user", "admin");
+	assert_words(row, "db", NULL);
+	assert_words(row, "command", "Sleep");
+	assert_number(row, "time", 2);
+	assert_words(row, "state", "SLEEP");
+	assert_words(row, "phase", "idle");
+	assert_words(row, "info", NULL);
+	assert_words(row, "why_no_info", NULL);
+	assert_null_value(row, "info_bytes");
+	assert_null_value(row, "transaction_ms");
+	dbps_rows_free(rows);
+}
+
+static void a_statement_that_runs(void **state)
+{
+	struct dbps_session *s = add_query(7, " select 1 ;");
+	struct dbps_rows *rows;
+	const struct dbps_row *row;
+
+	(void)state;
+	s->flags |= DBPS_IN_TRANSACTION;
+	s->trx_start_ns = NOW - 1500000;
+	memcpy(s->db, "test", 4);
+	s->db_len = 4;
+	rows = read_rows();
+	row = &rows->row[0];
+	assert_words(row, "db", "test");
+	assert_words(row, "command", "Query");
+	assert_number(row, "time", 7);
+	assert_words(row, "state", "ACTIVE");
+	assert_words(row, "phase", "executing");
+	assert_words(row, "info", "select 1");
+	assert_number(row, "info_bytes", 8);
+	assert_number(row, "info_cut", 0);
+	assert_words(row, "framing", "exact");
+	assert_true(value_of(row, "time_ms").real == 7500.0);
+	assert_true(value_of(row, "transaction_ms").real == 1.5);
+	dbps_rows_free(rows);
+}
+
+static void text_is_left_where_the_kernel_wrote_it(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add_query(7, "select 1");
+	rows = read_rows();
+	assert_null(rows->row[0].owned);
+	assert_true(rows->row[0].info > (char *)rows->data &&
+		    rows->row[0].info < (char *)rows->data + snapshot_len);
+	dbps_rows_free(rows);
+}
+
+static void without_text_none_is_asked_for(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add_query(7, NULL);
+	assert_int_equal(dbps_rows_read(NULL, NULL, 0, false, &rows), 0);
+	assert_int_equal(text_bytes_asked, 0);
+	assert_null(rows->row[0].info);
+	assert_null(rows->row[0].why_no_info);
+	dbps_rows_free(rows);
+}
+
+static void passwords_are_masked_in_both_kinds_of_text(void **state)
+{
+	struct dbps_session *s;
+	struct dbps_rows *rows;
+
+	(void)state;
+	s = add_query(7, "do 1; set password = 'x';");
+	s->caps = 1 << 16;
+	s->results = 1;
+	s = add(8, NULL);
+	s->phase = DBPS_PHASE_FIRST;
+	s->command = 0x17;
+	s->flags |= DBPS_EXECUTES;
+	prepared = "create user u identified by 'x' ; ";
+	prepared_whole = strlen(prepared);
+	rows = read_rows();
+	assert_words(&rows->row[0], "info", "set password = '***'");
+	assert_number(&rows->row[0], "info_bytes", strlen("set password = 'x'"));
+	assert_words(&rows->row[1], "info", "create user u identified by '***'");
+	dbps_rows_free(rows);
+}
+
+static void several_statements_are_split_only_where_agreed(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add_query(1, "do 1; do 2");
+	add_query(2, "do 1; do 2")->caps = 1 << 16;
+	add_query(3, "do 1; do 2")->flags &= ~(uint32_t)DBPS_KNOWN_CAPS;
+	add_query(4, "do 1; do 2")->results = 1;
+	rows = read_rows();
+	assert_words(&rows->row[0], "info", "do 1; do 2");
+	assert_words(&rows->row[1], "info", "do 1");
+	assert_words(&rows->row[2], "info", "do 1");
+	assert_words(&rows->row[3], "info", "do 2");
+	dbps_rows_free(rows);
+}
+
+static void a_prepared_statement_shows_its_text(void **state)
+{
+	struct dbps_session *s = add(7, NULL);
+	struct dbps_rows *rows;
+
+	(void)state;
+	s->phase = DBPS_PHASE_ROWS;
+	s->command = 0x17;
+	s->flags |= DBPS_EXECUTES;
+	s->stmt_id = 3;
+	s->prepare_era = 2;
+	prepared = "select ?; ";
+	prepared_whole = 5000;
+	rows = read_rows();
+	assert_int_equal(prepared_key.cookie, 0x1007);
+	assert_int_equal(prepared_key.era, 2);
+	assert_int_equal(prepared_key.stmt_id, 3);
+	assert_words(&rows->row[0], "command", "Execute");
+	assert_words(&rows->row[0], "phase", "sending rows");
+	assert_words(&rows->row[0], "info", "select ?; ");
+	assert_number(&rows->row[0], "info_cut", 1);
+	assert_number(&rows->row[0], "info_bytes", 5000);
+	dbps_rows_free(rows);
+}
+
+static void a_statement_without_text_says_why(void **state)
+{
+	static const struct {
+		uint32_t flags;
+		const char *why;
+	} reasons[] = {
+		{0, "the command has no text"},
+		{DBPS_TLS, "the connection is encrypted (TLS)"},
+		{DBPS_COMPRESSED, "the connection is compressed"},
+		{DBPS_EXECUTES, "the text of the prepared statement is not known"},
+		{DBPS_SPLICED_IN, "the request was read in a way that no tap sees"},
+		{DBPS_JOINED, "the statement is older than dbps"},
+	};
+	struct dbps_rows *rows;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		struct dbps_session *s = add(i, NULL);
+
+		s->phase = DBPS_PHASE_FIRST;
+		s->command = 0x0e;
+		s->flags = DBPS_KNOWN_ID | reasons[i].flags;
+	}
+	rows = read_rows();
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		assert_words(&rows->row[i], "info", NULL);
+		assert_words(&rows->row[i], "why_no_info", reasons[i].why);
+	}
+	dbps_rows_free(rows);
+}
+
+static void a_login_under_way(void **state)
+{
+	struct dbps_session *s = add(7, NULL);
+	struct dbps_rows *rows;
+
+	(void)state;
+	s->phase = DBPS_PHASE_AUTH;
+	s->flags = DBPS_KNOWN_ID;
+	s->db_len = 4;
+	rows = read_rows();
+	assert_words(&rows->row[0], "user", "unauthenticated user");
+	assert_words(&rows->row[0], "db", NULL);
+	assert_words(&rows->row[0], "command", "Connect");
+	assert_words(&rows->row[0], "state", "INIT");
+	assert_number(&rows->row[0], "time", 7);
+	dbps_rows_free(rows);
+}
+
+static void what_was_refused_before_it_had_an_id_is_no_session(void **state)
+{
+	struct dbps_session *s = add(7, NULL);
+	struct dbps_rows *rows;
+
+	(void)state;
+	s->phase = DBPS_PHASE_CLOSED;
+	s->flags = 0;
+	s = add(8, NULL);
+	s->phase = DBPS_PHASE_CLOSED;
+	s->command = 0x01;
+	rows = read_rows();
+	assert_int_equal(rows->n, 1);
+	assert_words(&rows->row[0], "command", "Quit");
+	assert_words(&rows->row[0], "phase", "closing");
+	dbps_rows_free(rows);
+}
+
+static void a_session_older_than_dbps_is_not_guessed_at(void **state)
+{
+	struct dbps_session *s = add(0, NULL);
+	struct dbps_rows *rows;
+	const struct dbps_row *row;
+
+	(void)state;
+	s->phase = DBPS_PHASE_UNKNOWN;
+	s->flags = DBPS_JOINED;
+	s->start_ns = s->end_ns = 0;
+	rows = read_rows();
+	row = &rows->row[0];
+	assert_words(row, "user", NULL);
+	assert_words(row, "command", NULL);
+	assert_words(row, "state", NULL);
+	assert_null_value(row, "time");
+	assert_null_value(row, "time_ms");
+	assert_null_value(row, "connected_s");
+	assert_null_value(row, "sequence");
+	assert_words(row, "framing", "unknown");
+	assert_words(row, "note", "older than dbps");
+	dbps_rows_free(rows);
+}
+
+static void words_of_the_engines(void **state)
+{
+	static const struct {
+		uint8_t command;
+		const char *mariadb, *mysql;
+	} commands[] = {
+		{0x02, "Init DB", "Init DB"},
+		{0x0e, "Ping", "Ping"},
+		{0x15, "Register Slave", "Register Replica"},
+		{0x1e, "Unimpl get tid", "Binlog Dump GTID"},
+		{0x1f, "Reset connection", "Reset Connection"},
+		{0xfa, "Bulk_execute", "Bulk_execute"},
+		{0x77, "Error", "Error"},
+	};
+	struct dbps_rows *rows;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		for (uint32_t tgid = 100; tgid <= 200; tgid += 100) {
+			struct dbps_session *s = add(i, NULL);
+
+			s->tgid = tgid;
+			s->phase = DBPS_PHASE_ONE_PACKET;
+			s->command = commands[i].command;
+		}
+	}
+	rows = read_rows();
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		assert_words(dbps_rows_find(rows, i), "command", commands[i].mariadb);
+		assert_words(dbps_rows_find(rows, 1ULL << 32 | i), "command", commands[i].mysql);
+	}
+	dbps_rows_free(rows);
+}
+
+static void states_of_kills(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add_query(1, "do 1")->flags |= DBPS_KILLED;
+	add_query(2, "do 1")->flags |= DBPS_KILLED | DBPS_KILLED_SESSION;
+	add(3, NULL)->flags |= DBPS_KILLED;
+	rows = read_rows();
+	assert_words(&rows->row[0], "state", "QUERY_KILLED");
+	assert_words(&rows->row[1], "state", "SESSION_KILLED");
+	assert_words(&rows->row[2], "state", "SLEEP");
+	dbps_rows_free(rows);
+}
+
+static void time_is_never_negative(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add(1, NULL)->end_ns = NOW + 1;
+	rows = read_rows();
+	assert_number(&rows->row[0], "time", 0);
+	assert_true(value_of(&rows->row[0], "time_ms").real == 0);
+	dbps_rows_free(rows);
+}
+
+static void the_daemons_own_session_is_marked(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	servers[0].link_id = 7;
+	servers[1].link_cookie = 0x1008;
+	add(7, NULL);
+	add(8, NULL);
+	add(7, NULL)->tgid = 200;
+	add(8, NULL)->tgid = 200;
+	rows = read_rows();
+	assert_number(&rows->row[0], "own", 1);
+	assert_number(&rows->row[1], "own", 0);
+	assert_number(&rows->row[2], "own", 0);
+	assert_number(&rows->row[3], "own", 1);
+	assert_words(&rows->row[3], "note", "control link of dbpsd");
+	dbps_rows_free(rows);
+}
+
+static void the_table_of_columns_is_whole(void **state)
+{
+	static const char *const titles[DBPS_N_PROCESSLIST_COLUMNS] = {
+		"Id", "User", "Host", "db", "Command", "Time", "State", "Info"};
+	struct dbps_rows *rows;
+
+	(void)state;
+	add_query(1, "do 1");
+	rows = read_rows();
+	for (size_t i = 0; i < dbps_n_columns; i++) {
+		const struct dbps_column *c = &dbps_columns[i];
+
+		assert_true(c->name && *c->name && c->unit && c->help && *c->help && c->get);
+		assert_int_equal(strcspn(c->name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ "), strlen(c->name));
+		assert_int_equal(c->title != NULL, i < DBPS_N_PROCESSLIST_COLUMNS);
+		if (c->title)
+			assert_string_equal(c->title, titles[i]);
+		for (size_t j = 0; j < i; j++)
+			assert_string_not_equal(c->name, dbps_columns[j].name);
+		if (c->type == DBPS_TYPE_TEXT && !c->get(&rows->row[0]).null)
+			assert_non_null(c->get(&rows->row[0]).text);
+	}
+	dbps_rows_free(rows);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(nothing_is_returned_on_failure, start),
+		cmocka_unit_test_setup(no_sessions_are_no_rows, start),
+		cmocka_unit_test_setup(rows_are_sorted_and_found_by_id, start),
+		cmocka_unit_test_setup(a_session_of_a_server_not_known_yet_has_an_id_of_its_own,
+				       start),
+		cmocka_unit_test_setup(hosts_are_printed_as_the_server_prints_them, start),
+		cmocka_unit_test_setup(a_session_asleep, start),
+		cmocka_unit_test_setup(a_statement_that_runs, start),
+		cmocka_unit_test_setup(text_is_left_where_the_kernel_wrote_it, start),
+		cmocka_unit_test_setup(without_text_none_is_asked_for, start),
+		cmocka_unit_test_setup(passwords_are_masked_in_both_kinds_of_text, start),
+		cmocka_unit_test_setup(several_statements_are_split_only_where_agreed, start),
+		cmocka_unit_test_setup(a_prepared_statement_shows_its_text, start),
+		cmocka_unit_test_setup(a_statement_without_text_says_why, start),
+		cmocka_unit_test_setup(a_login_under_way, start),
+		cmocka_unit_test_setup(what_was_refused_before_it_had_an_id_is_no_session, start),
+		cmocka_unit_test_setup(a_session_older_than_dbps_is_not_guessed_at, start),
+		cmocka_unit_test_setup(words_of_the_engines, start),
+		cmocka_unit_test_setup(states_of_kills, start),
+		cmocka_unit_test_setup(time_is_never_negative, start),
+		cmocka_unit_test_setup(the_daemons_own_session_is_marked, start),
+		cmocka_unit_test_setup(the_table_of_columns_is_whole, start),
+	};
+
+	return cmocka_run_group_tests_name("session rows", tests, NULL, NULL);
+}
