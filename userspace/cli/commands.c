@@ -7,11 +7,9 @@
 const struct dbps_command dbps_commands[] = {
 	{"ps", "", "list the sessions and what they execute",
 	 DBPS_OPT_SERVER | DBPS_OPT_FULL | DBPS_OPT_JSON | DBPS_OPT_CSV | DBPS_OPT_WATCH, 0, 0,
-	 "Lists every connection of the database servers on this host. On a terminal a line is "
-	 "cut\n"
-	 "to fit; into a pipe it has the first 100 bytes of the statement. --json and --csv have "
-	 "all\n"
-	 "columns of a session and the whole statement.\n"
+	 "Lists every connection of the database servers on this host. On a terminal a\n"
+	 "line is cut to fit; into a pipe it has the first 100 bytes of the statement.\n"
+	 "--json and --csv have all columns of a session and the whole statement.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps ps\n"
@@ -22,7 +20,8 @@ const struct dbps_command dbps_commands[] = {
 	{"kill", "[query|connection] ID...", "end statements, or close sessions",
 	 DBPS_OPT_SERVER | DBPS_OPT_JSON, 1, -1,
 	 "With `query`, ends what the session executes and leaves the session alone; with\n"
-	 "`connection`, or neither, closes the session. Prints for each ID what the kernel saw:\n"
+	 "`connection`, or neither, closes the session. Says for each ID what the kernel\n"
+	 "then saw:\n"
 	 "  confirmed  it ended, or the session closed\n"
 	 "  missed     the statement had ended by itself; nothing was touched\n"
 	 "  pending    asked for, but not seen to happen within the wait\n"
@@ -35,9 +34,8 @@ const struct dbps_command dbps_commands[] = {
 	 dbps_command_kill},
 	{"servers", "", "list the database servers of this host", DBPS_OPT_JSON | DBPS_OPT_CSV, 0,
 	 0,
-	 "Lists the servers that dbpsd follows: engine, version, process, addresses, sessions, "
-	 "and\n"
-	 "how its control link stands, which KILL QUERY needs.\n"
+	 "Lists the servers that dbpsd follows: engine, version, process, addresses,\n"
+	 "sessions, and how its control link stands, which KILL QUERY needs.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps servers\n"
@@ -45,7 +43,8 @@ const struct dbps_command dbps_commands[] = {
 	 dbps_command_servers},
 	{"sql", "STATEMENT", "send one statement to the console of dbpsd",
 	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_CSV, 1, -1,
-	 "Several words are sent as one statement, with a blank between.\n"
+	 "Several words are sent as one statement, with a blank between. Warnings go to\n"
+	 "stderr.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps sql show full processlist\n"
@@ -54,11 +53,10 @@ const struct dbps_command dbps_commands[] = {
 	 dbps_command_sql},
 	{"doctor", "", "tell what this kernel allows and whether a kill would work",
 	 DBPS_OPT_JSON | DBPS_OPT_CSV, 0, 0,
-	 "Lists each kernel feature that dbps uses, what is used instead of those that are absent "
-	 "and\n"
-	 "what is lost, the servers' control links, and losses counted so far. When dbpsd does "
-	 "not\n"
-	 "run, looks at the kernel itself (as root) and ends with exit code 3.\n"
+	 "Lists each kernel feature that dbps uses, what is used instead of those that are\n"
+	 "absent and what is lost, the servers' control links, and losses counted so far.\n"
+	 "Ends with exit code 1 when something is a problem. When dbpsd does not run, looks\n"
+	 "at the kernel itself (as root) and ends with exit code 3.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps doctor",

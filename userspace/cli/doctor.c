@@ -33,6 +33,16 @@ static char *describe(const struct dbps_feature *feature)
 	return n < 0 ? NULL : text;
 }
 
+/* The words of SHOW DOCTOR. */
+static const char *status_of(const struct dbps_feature *feature)
+{
+	if (feature->present)
+		return "ok";
+	if (feature->instead)
+		return "fallback";
+	return feature->needed ? "problem" : "missing";
+}
+
 struct features {
 	struct dbps_feature *feature;
 	size_t n;
@@ -65,9 +75,7 @@ static int fill_rows(struct dbps_table *table, struct features *features)
 			return -ENOMEM;
 		set_cell(&cells[SUBJECT], "kernel");
 		set_cell(&cells[ITEM], feature->name);
-		set_cell(&cells[STATUS], feature->present  ? "ok"
-					 : feature->needed ? "missing"
-							   : "absent");
+		set_cell(&cells[STATUS], status_of(feature));
 		set_cell(&cells[DETAIL], features->details[i]);
 	}
 	return 0;
@@ -110,6 +118,20 @@ static enum dbps_exit without_daemon(struct dbps_cli *cli)
 	return DBPS_EXIT_UNREACHABLE;
 }
 
+/* Whether a row says that something is amiss. */
+static bool has_problem(const struct dbps_table *table)
+{
+	for (size_t c = 0; c < table->n_columns; c++)
+		for (size_t r = 0; r < table->n_rows; r++) {
+			const char *text = dbps_table_row(table, r)[c].text;
+
+			if (strcmp(table->headings[c].name, "status") == 0 && text &&
+			    strcmp(text, "problem") == 0)
+				return true;
+		}
+	return false;
+}
+
 enum dbps_exit dbps_command_doctor(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
@@ -121,6 +143,8 @@ enum dbps_exit dbps_command_doctor(struct dbps_cli *cli)
 		exit = dbps_client_query(cli, "SHOW DOCTOR", &table);
 	if (exit == DBPS_EXIT_OK)
 		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
+	if (exit == DBPS_EXIT_OK && has_problem(&table))
+		exit = DBPS_EXIT_FAILED;
 	dbps_table_done(&table);
 	return exit;
 }

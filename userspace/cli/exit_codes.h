@@ -6,14 +6,13 @@
 #define DBPS_CLI_EXIT_CODES_H
 
 enum dbps_exit {
-	DBPS_EXIT_OK = 0,     /* done; for kill: the kernel saw it happen */
-	DBPS_EXIT_FAILED = 1, /* dbpsd answered with an error, or the output could not be written */
-	DBPS_EXIT_USAGE = 2,  /* the command line is wrong */
+	DBPS_EXIT_OK = 0,	   /* done; kill: the kernel saw it happen */
+	DBPS_EXIT_FAILED = 1,	   /* an error from dbpsd, or output lost; doctor: a problem */
+	DBPS_EXIT_USAGE = 2,	   /* the command line is wrong */
 	DBPS_EXIT_UNREACHABLE = 3, /* no dbpsd at the socket, or it went away */
-	DBPS_EXIT_REFUSED =
-		4, /* kill: unknown id, not allowed, or nothing can reach the statement */
-	DBPS_EXIT_PENDING = 5, /* kill: asked for, not seen to happen within the wait */
-	DBPS_EXIT_MISSED = 6,  /* kill: the statement had ended by itself; nothing was touched */
+	DBPS_EXIT_REFUSED = 4,	   /* kill: unknown id, not allowed, or out of reach */
+	DBPS_EXIT_PENDING = 5,	   /* kill: asked for, not seen to happen within the wait */
+	DBPS_EXIT_MISSED = 6,	   /* kill: the statement had ended by itself */
 };
 
 /* What wants a person's attention first is the worse. */

@@ -45,7 +45,7 @@ static const struct {
 	const char *meaning;
 } exit_meanings[] = {
 	{DBPS_EXIT_OK, "done; kill: the kernel saw it happen"},
-	{DBPS_EXIT_FAILED, "dbpsd answered with an error, or the output could not be written"},
+	{DBPS_EXIT_FAILED, "an error from dbpsd, or output lost; doctor: a problem"},
 	{DBPS_EXIT_USAGE, "the command line is wrong"},
 	{DBPS_EXIT_UNREACHABLE, "dbpsd cannot be reached"},
 	{DBPS_EXIT_REFUSED, "kill: unknown id, not allowed, or out of reach"},

@@ -1,6 +1,6 @@
 /*
- * Characters for a terminal: UTF-8 is decoded here, strictly, as mbrtowc() would take what another
- * locale means, and every character is judged before it is printed.
+ * Characters for a terminal: every one is judged before it is printed. The text is UTF-8 whatever
+ * the locale is, so mbrtowc() has no part in it.
  */
 #include "text.h"
 
@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
+
+#include "mysql/utf8.h"
 
 static bool utf8;
 
@@ -24,27 +26,14 @@ bool dbps_text_utf8(void)
 	return utf8;
 }
 
-/*
- * RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
- * Returns the length of the character at `p` and its code, or 0 when it is none.
- */
-static size_t decode(const unsigned char *p, size_t left, uint32_t *ret_code)
+/* Code of the well-formed character at `p`, `len` bytes long. */
+static uint32_t code_of(const char *p, size_t len)
 {
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-	uint32_t code = len == 1 ? p[0] : p[0] & (0x7fU >> len);
+	uint32_t code = len == 1 ? (unsigned char)p[0] : (unsigned char)p[0] & (0x7fU >> len);
 
-	if (len == 0 || len > left || p[0] > 0xf4)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (p[i] & 0x3fU);
-	}
-	if (code < least[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
-		return 0;
-	*ret_code = code;
-	return len;
+	for (size_t i = 1; i < len; i++)
+		code = code << 6 | ((unsigned char)p[i] & 0x3fU);
+	return code;
 }
 
 /* Marks that change the order in which text is shown: a statement could pose as another one. */
@@ -71,12 +60,11 @@ static void set_character(struct dbps_glyph *glyph, const char *bytes, size_t le
 bool dbps_glyph_next(const char **text, const char *end, struct dbps_glyph *ret_glyph)
 {
 	const char *p = *text;
-	uint32_t code = 0;
-	size_t len = 0;
+	size_t len = p < end ? utf8_char_len(p, (size_t)(end - p)) : 0;
+	uint32_t code = len ? code_of(p, len) : 0;
 
 	if (p >= end)
 		return false;
-	len = decode((const unsigned char *)p, (size_t)(end - p), &code);
 	*text += len ? len : 1;
 	if (len == 0)
 		set_escape(ret_glyph, "\\x%02x", (unsigned char)*p);
@@ -133,8 +121,7 @@ int dbps_text_valid(const char *text, size_t len, char **ret_text, size_t *ret_l
 	if (!valid)
 		return -ENOMEM;
 	while (text < end) {
-		uint32_t code = 0;
-		size_t n = decode((const unsigned char *)text, (size_t)(end - text), &code);
+		size_t n = utf8_char_len(text, (size_t)(end - text));
 
 		memcpy(to, n ? text : "\xef\xbf\xbd", n ? n : 3);
 		to += n ? n : 3;
