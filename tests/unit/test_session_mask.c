@@ -192,7 +192,7 @@ static void nul_bytes_and_high_bytes_pass(void **state)
 
 static void the_search_finds_a_keyword_anywhere(void **state)
 {
-	static const char *const keywords[] = {"password", "IDENTIFIED"};
+	static const char *const keywords[] = {"password", "PASSWORD", "identified", "IDENTIFIED"};
 	char text[64];
 
 	(void)state;
