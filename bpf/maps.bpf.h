@@ -55,10 +55,11 @@ struct {
 	__type(value, struct dbps_adoption);
 } dbps_adoptions SEC(".maps");
 
-/* One entry that the daemon writes. */
+/* One entry that the daemon writes, through a mapping. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct dbps_control);
 } dbps_control SEC(".maps");
@@ -79,10 +80,11 @@ struct {
 	__type(value, __u64);
 } dbps_losses SEC(".maps");
 
-/* port bitmap of the process being joined: a bit a TCP port on which it listens. */
+/* Of the process being joined: a bit for each TCP port on which it listens. Cleared by the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 65536 / 64);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, __u64);
 } dbps_ports SEC(".maps");

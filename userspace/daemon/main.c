@@ -1,0 +1,269 @@
+/*
+ * dbpsd: the daemon. Makes its parts in order, tells systemd that it is ready, and then sleeps in one
+ * poll() until a server starts or ends, a kill settles, somebody connects, or a signal comes.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <malloc.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+
+#include "cleanup.h"
+#include "daemon/console.h"
+#include "daemon/daemon.h"
+#include "kernel/kernel.h"
+#include "log/log.h"
+#include "server/registry.h"
+
+static const char usage[] =
+	"dbpsd: shows and kills the database sessions of this host, from the kernel\n"
+	"\n"
+	"usage: dbpsd [--config FILE] [--socket PATH] [--pin DIR|none] [--set KEY=VALUE] [--verbose]\n"
+	"\n"
+	"  --config FILE     settings (default " DBPS_CONFIG_FILE ", which need not exist)\n"
+	"  --socket PATH     console socket (default " DBPS_SOCKET_PATH ")\n"
+	"  --pin DIR|none    where the BPF maps are pinned, so that sessions outlive a crash of the\n"
+	"                    daemon (default " DBPS_PIN_DIR ")\n"
+	"  --set KEY=VALUE   one setting, as the file has it: --set session.text_bytes=4096\n"
+	"  --verbose         log what is done\n"
+	"  --version, --help\n"
+	"\n"
+	"Ask it with `dbps ps`, or: mariadb -S " DBPS_SOCKET_PATH " -e 'show processlist'\n"
+	"Several run side by side, each with its own --socket and --pin.\n";
+
+enum { OPTION_CONFIG = 1, OPTION_SOCKET, OPTION_PIN, OPTION_SET };
+
+static const struct option options[] = {
+	{"config", required_argument, NULL, OPTION_CONFIG},
+	{"socket", required_argument, NULL, OPTION_SOCKET},
+	{"pin", required_argument, NULL, OPTION_PIN},
+	{"set", required_argument, NULL, OPTION_SET},
+	{"verbose", no_argument, NULL, 'v'},
+	{"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},
+	{},
+};
+
+/* A setting could not be taken: say why, once. */
+static int refuse(int r, char *why)
+{
+	dbps_log(LOG_ERR, "dbpsd: %s", why ?: strerror(-r));
+	free(why);
+	return r;
+}
+
+static int set_key(struct dbps_config *config, const char *key, const char *value)
+{
+	char *why = NULL;
+	int r = dbps_config_set(config, key, value, &why);
+
+	return r ? refuse(r, why) : 0;
+}
+
+/* `KEY=VALUE` */
+static int set_pair(struct dbps_config *config, char *pair)
+{
+	char *equals = strchr(pair, '=');
+
+	if (!equals)
+		return refuse(-EINVAL, strdup("--set wants KEY=VALUE"));
+	*equals = 0;
+	return set_key(config, pair, equals + 1);
+}
+
+static int read_file(struct dbps_config *config, const char *path)
+{
+	char *why = NULL;
+	int r = dbps_config_read(config, path ?: DBPS_CONFIG_FILE, &why);
+
+	if (r == -ENOENT && !path) {
+		free(why);
+		return 0;
+	}
+	return r ? refuse(r, why) : 0;
+}
+
+/* The file first, then the options over it. Returns 0, 1 when all is done, or a negative errno. */
+static int read_settings(int argc, char **argv, struct dbps_config *config)
+{
+	const char *file = NULL;
+	int c, r;
+
+	while ((c = getopt_long(argc, argv, "vhV", options, NULL)) != -1) {
+		if (c == OPTION_CONFIG)
+			file = optarg;
+		else if (c == 'h')
+			return fputs(usage, stdout), 1;
+		else if (c == 'V')
+			return puts("dbpsd " DBPS_VERSION), 1;
+		else if (c == '?')
+			return -EINVAL;
+	}
+	if (optind < argc)
+		return refuse(-EINVAL, strdup("takes no arguments; see dbpsd --help"));
+	r = read_file(config, file);
+	optind = 1;
+	while (!r && (c = getopt_long(argc, argv, "vhV", options, NULL)) != -1) {
+		if (c == OPTION_SOCKET)
+			r = set_key(config, "daemon.socket", optarg);
+		else if (c == OPTION_PIN)
+			r = set_key(config, "daemon.pin_dir", optarg);
+		else if (c == OPTION_SET)
+			r = set_pair(config, optarg);
+		else if (c == 'v')
+			config->log_level = LOG_INFO;
+	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- the parts ----------------- */
+
+static int open_kernel(struct dbps_daemon *daemon)
+{
+	struct dbps_kernel_options opts = {
+		.pin_dir = daemon->config.pin_dir,
+		.text_bytes = daemon->config.text_bytes,
+		.prepared_max = daemon->config.prepared_max,
+	};
+	struct dbps_server_seen self = {.state = DBPS_SERVER_IGNORED};
+	char *why = NULL;
+	int r = dbps_kernel_open(&opts, &daemon->kernel, &why);
+
+	if (r)
+		return refuse(r, why);
+	if (dbps_kernel_taken_over(daemon->kernel))
+		dbps_log(LOG_NOTICE, "took over the sessions that an earlier dbpsd followed");
+	/* The console greets like a database server; it is none. */
+	return dbps_kernel_server_add(daemon->kernel, getpid(), &self);
+}
+
+static int open_registry(struct dbps_daemon *daemon)
+{
+	struct dbps_registry_options opts = {
+		.link_user = daemon->config.link_user,
+		.link_option_file = daemon->config.link_option_file,
+		.link_enabled = daemon->config.link_enabled,
+	};
+
+	return dbps_registry_new(daemon->kernel, &opts, &daemon->registry);
+}
+
+static void on_server(pid_t tgid, void *data)
+{
+	struct dbps_daemon *daemon = data;
+	int r = dbps_registry_greeted(daemon->registry, tgid);
+
+	if (r < 0)
+		dbps_log(LOG_INFO, "process %d greeted, but is no server: %s", tgid, strerror(-r));
+}
+
+/* Servers that were there before: found by name, or known to the pins that were taken over. */
+static int find_servers(struct dbps_daemon *daemon)
+{
+	_cleanup_free_ pid_t *tgids = NULL;
+	size_t n = 0;
+	int r = dbps_kernel_servers(daemon->kernel, &tgids, &n);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		if (tgids[i] != getpid())
+			on_server(tgids[i], daemon);
+	}
+	return dbps_registry_scan(daemon->registry);
+}
+
+/* ---------------------------------------------------------------- the loop ------------------ */
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static int loop(struct dbps_daemon *daemon, struct dbps_console *console, int signal_fd)
+{
+	struct pollfd fds[] = {
+		{.fd = signal_fd, .events = POLLIN},
+		{.fd = dbps_console_fd(console), .events = POLLIN},
+		{.fd = dbps_kernel_event_fd(daemon->kernel), .events = POLLIN},
+		{.fd = dbps_registry_fd(daemon->registry), .events = POLLIN},
+	};
+
+	for (;;) {
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+			return log_errno(-errno, "poll");
+		if (fds[0].revents)
+			return 0;
+		if (fds[1].revents)
+			dbps_console_accept(console);
+		if (fds[2].revents)
+			dbps_kernel_events(daemon->kernel, on_server, daemon);
+		if (fds[3].revents)
+			dbps_registry_reap(daemon->registry);
+	}
+}
+
+static int serve(struct dbps_daemon *daemon, struct dbps_console *console, int signal_fd)
+{
+	int r;
+
+	r = find_servers(daemon);
+	if (r < 0)
+		return log_errno(r, "look for database servers");
+	/* Loading left much memory behind that is not needed again. */
+	malloc_trim(0);
+	sd_notify(0, "READY=1\nSTATUS=following database sessions");
+	dbps_log(LOG_INFO, "ready on %s", daemon->config.socket);
+	r = loop(daemon, console, signal_fd);
+	sd_notify(0, "STOPPING=1");
+	return r;
+}
+
+static int run(struct dbps_daemon *daemon)
+{
+	_cleanup_close_ int signal_fd = open_signals();
+	struct dbps_console *console = NULL;
+	int r;
+
+	r = open_kernel(daemon);
+	if (!r)
+		r = open_registry(daemon);
+	if (!r) {
+		r = dbps_console_new(daemon, &console);
+		if (r)
+			log_errno(r, "listen on '%s'", daemon->config.socket);
+	}
+	if (!r)
+		r = serve(daemon, console, signal_fd);
+	dbps_console_free(console);
+	dbps_registry_free(daemon->registry);
+	dbps_kernel_close(daemon->kernel);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct dbps_daemon daemon = {};
+	int r = dbps_config_defaults(&daemon.config);
+
+	if (!r)
+		r = read_settings(argc, argv, &daemon.config);
+	if (!r) {
+		dbps_log_set_level(daemon.config.log_level);
+		daemon.access.process = daemon.config.process;
+		daemon.access.super = daemon.config.super;
+		r = run(&daemon);
+	}
+	dbps_config_done(&daemon.config);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,259 @@
+/*
+ * Features: what this kernel allows, asked of its BTF and by tries that change nothing. Versions are not
+ * compared: distributions carry features back.
+ */
+#include "kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/magic.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "cleanup.h"
+
+/* What a probe has to go by. */
+struct probe_context {
+	struct btf *btf; /* of the kernel; NULL: none */
+};
+
+/* Fill feature->present, and feature->why when it is absent. */
+typedef void (*probe_fn)(const struct probe_context *context, const char *arg,
+			 struct dbps_feature *feature);
+
+__attribute__((format(printf, 2, 3))) static void absent(struct dbps_feature *feature,
+							  const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(feature->why, sizeof(feature->why), format, args);
+	va_end(args);
+	feature->present = false;
+}
+
+static void probe_btf(const struct probe_context *context, const char *arg,
+		      struct dbps_feature *feature)
+{
+	(void)arg;
+	feature->present = context->btf != NULL;
+	if (!context->btf)
+		absent(feature, "/sys/kernel/btf/vmlinux cannot be read");
+}
+
+/* Load, and drop, the smallest program of this kind: `return 0`. */
+static int try_load(enum bpf_prog_type type, enum bpf_attach_type attach, const char *name,
+		    __u32 btf_id)
+{
+	static const struct bpf_insn nothing[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach,
+		    .attach_btf_id = btf_id);
+	_cleanup_close_ int fd =
+		bpf_prog_load(type, name, "GPL", nothing, ARRAY_SIZE(nothing), &opts);
+
+	return fd < 0 ? -errno : 0;
+}
+
+/* A tracepoint with BTF: the kernel names its type btf_trace_NAME. */
+static void probe_tracepoint(const struct probe_context *context, const char *name,
+			     struct dbps_feature *feature)
+{
+	char type[128];
+	int id, r;
+
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	id = context->btf ? btf__find_by_name_kind(context->btf, type, BTF_KIND_TYPEDEF) : -ENOENT;
+	if (id < 0) {
+		absent(feature, "this kernel has no such tracepoint (Linux 6.3 added it)");
+		return;
+	}
+	r = try_load(BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "dbps_probe", (__u32)id);
+	if (r)
+		absent(feature, "loading is refused: %s", strerror(-r));
+	else
+		feature->present = true;
+}
+
+static void probe_function(const struct probe_context *context, const char *name,
+			   enum bpf_attach_type attach, struct dbps_feature *feature)
+{
+	int id = context->btf ? btf__find_by_name_kind(context->btf, name, BTF_KIND_FUNC) : -ENOENT;
+	int r;
+
+	if (id < 0) {
+		absent(feature, "this kernel has no function %s", name);
+		return;
+	}
+	r = try_load(BPF_PROG_TYPE_TRACING, attach, "dbps_probe", (__u32)id);
+	if (r)
+		absent(feature, "loading is refused: %s", strerror(-r));
+	else
+		feature->present = true;
+}
+
+static void probe_iterator(const struct probe_context *context, const char *name,
+			   struct dbps_feature *feature)
+{
+	char function[128];
+
+	snprintf(function, sizeof(function), "bpf_iter_%s", name);
+	probe_function(context, function, BPF_TRACE_ITER, feature);
+}
+
+static void probe_fexit(const struct probe_context *context, const char *name,
+			struct dbps_feature *feature)
+{
+	probe_function(context, name, BPF_TRACE_FEXIT, feature);
+}
+
+static void probe_map(const struct probe_context *context, const char *arg,
+		      struct dbps_feature *feature)
+{
+	int type = atoi(arg), r = libbpf_probe_bpf_map_type((enum bpf_map_type)type, NULL);
+
+	(void)context;
+	feature->present = r == 1;
+	if (r != 1)
+		absent(feature, r < 0 ? "the probe failed: %s" : "refused", strerror(-r));
+}
+
+static void probe_loop(const struct probe_context *context, const char *arg,
+		       struct dbps_feature *feature)
+{
+	(void)arg;
+	feature->present = context->btf && btf__find_by_name_kind(context->btf, "bpf_loop",
+								  BTF_KIND_FUNC) >= 0;
+	if (!feature->present)
+		absent(feature, "Linux 5.17 added it");
+}
+
+static void probe_bpffs(const struct probe_context *context, const char *path,
+			struct dbps_feature *feature)
+{
+	struct statfs fs;
+
+	(void)context;
+	feature->present = !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
+	if (!feature->present)
+		absent(feature, "no BPF file system is mounted there");
+}
+
+/* Ask to destroy a socket that cannot exist: -ENOENT says that it could have been done. */
+static void probe_destroy(const struct probe_context *context, const char *arg,
+			  struct dbps_feature *feature)
+{
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req_v2 request;
+	} message = {
+		.header = {.nlmsg_len = sizeof(message), .nlmsg_type = SOCK_DESTROY,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+		.request = {.sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP,
+			    .idiag_states = 1 << TCP_ESTABLISHED,
+			    .id = {.idiag_cookie = {~0U - 1, ~0U - 1}}},
+	};
+	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	char answer[512];
+	struct nlmsghdr *header = (struct nlmsghdr *)answer;
+	int error;
+
+	(void)context;
+	(void)arg;
+	if (fd < 0 || send(fd, &message, sizeof(message), 0) < 0 ||
+	    recv(fd, answer, sizeof(answer), 0) < (ssize_t)NLMSG_LENGTH(sizeof(int))) {
+		absent(feature, "netlink: %s", strerror(errno));
+		return;
+	}
+	error = header->nlmsg_type == NLMSG_ERROR ? ((struct nlmsgerr *)NLMSG_DATA(header))->error
+						  : 0;
+	feature->present = error == -ENOENT;
+	if (!feature->present)
+		absent(feature, "%s (CONFIG_INET_DIAG_DESTROY)", strerror(-error));
+}
+
+static void probe_pidfd(const struct probe_context *context, const char *arg,
+			struct dbps_feature *feature)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	_cleanup_close_ int copy = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, pidfd, 0);
+
+	(void)context;
+	(void)arg;
+	feature->present = copy >= 0;
+	if (copy < 0)
+		absent(feature, "%s", strerror(errno));
+}
+
+static const struct {
+	struct dbps_feature feature;
+	probe_fn probe;
+	const char *arg;
+} probes[] = {
+	{{.name = "BTF", .used_for = "finding kernel fields and tracepoints", .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_btf, NULL},
+	{{.name = "tp_btf/sock_recv_length", .used_for = "the tap: what servers read",
+	  .needed = true, .lost = "dbpsd does not start"},
+	 probe_tracepoint, "sock_recv_length"},
+	{{.name = "tp_btf/sock_send_length", .used_for = "the tap: what servers send",
+	  .needed = true, .lost = "dbpsd does not start"},
+	 probe_tracepoint, "sock_send_length"},
+	{{.name = "socket storage", .used_for = "session records", .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_map, "24" /* BPF_MAP_TYPE_SK_STORAGE */},
+	{{.name = "iter/bpf_sk_storage_map", .used_for = "the snapshot", .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_iterator, "bpf_sk_storage_map"},
+	{{.name = "iter/task_file", .used_for = "sessions older than dbpsd", .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_iterator, "task_file"},
+	{{.name = "bpf_loop", .used_for = "following many packets of one call", .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_loop, NULL},
+	{{.name = "BPF ring buffer", .used_for = "waking dbpsd", .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_map, "27" /* BPF_MAP_TYPE_RINGBUF */},
+	{{.name = "BPF file system", .used_for = "sessions that outlive a crash of dbpsd",
+	  .instead = "nothing is pinned with --pin none",
+	  .lost = "after a crash, sessions are followed anew from then on"},
+	 probe_bpffs, "/sys/fs/bpf"},
+	{{.name = "SOCK_DESTROY", .used_for = "KILL CONNECTION: reset of a TCP session",
+	  .instead = "shutdown through pidfd_getfd", .lost = "the client sees an end of file, no reset"},
+	 probe_destroy, NULL},
+	{{.name = "pidfd_getfd", .used_for = "KILL CONNECTION: end of a Unix socket session",
+	  .lost = "idle sessions on Unix sockets are ended by the control link only"},
+	 probe_pidfd, NULL},
+	{{.name = "fexit", .used_for = "nothing on this kernel: the tracepoints serve",
+	  .lost = "nothing while the tracepoints are there"},
+	 probe_fexit, "sock_recvmsg"},
+};
+
+int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
+{
+	struct dbps_feature *features = calloc(ARRAY_SIZE(probes), sizeof(*features));
+	struct probe_context context = {.btf = btf__load_vmlinux_btf()};
+
+	if (!features)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(probes); i++) {
+		features[i] = probes[i].feature;
+		probes[i].probe(&context, probes[i].arg, &features[i]);
+	}
+	btf__free(context.btf);
+	*ret_features = features;
+	*ret_n = ARRAY_SIZE(probes);
+	return 0;
+}

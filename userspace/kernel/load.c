@@ -1,0 +1,486 @@
+/*
+ * Load: makes the kernel object. The programs are loaded and attached, or, when an earlier daemon died and
+ * left pins of the same build and settings, taken over as they run, so that no session is lost.
+ */
+#include "internal.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "cleanup.h"
+#include "dbps.skel.h"
+#include "log/log.h"
+
+static const char *const map_names[MAP_N] = {
+	[MAP_SESSIONS] = "dbps_sessions", [MAP_SERVERS] = "dbps_servers",
+	[MAP_CANCELS] = "dbps_cancels",	  [MAP_PREPARED] = "dbps_prepared",
+	[MAP_ADOPTIONS] = "dbps_adoptions", [MAP_CONTROL] = "dbps_control",
+	[MAP_META] = "dbps_meta",	  [MAP_LOSSES] = "dbps_losses",
+	[MAP_PORTS] = "dbps_ports",	  [MAP_EVENTS] = "dbps_events",
+};
+
+static const char *const link_names[LINK_N] = {
+	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send", [LINK_SNAPSHOT] = "dbps_snapshot",
+	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt",
+};
+
+/* One sentence for the sysadmin, and the error to return with it. */
+__attribute__((format(printf, 3, 4))) static int say_why(char **ret_why, int r, const char *format,
+							  ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(ret_why, format, args) < 0)
+		*ret_why = NULL;
+	va_end(args);
+	return r;
+}
+
+static int libbpf_log(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[512];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), format, args);
+	line[strcspn(line, "\n")] = 0;
+	dbps_log(LOG_DEBUG, "%s", line);
+	return 0;
+}
+
+/* FNV-1a of the BPF object: pins of another build are not taken over. */
+static __u64 build_digest(void)
+{
+	size_t size, i;
+	const unsigned char *elf = dbps_bpf__elf_bytes(&size);
+	__u64 h = 0xcbf29ce484222325ULL;
+
+	for (i = 0; i < size; i++)
+		h = (h ^ elf[i]) * 0x100000001b3ULL;
+	return h;
+}
+
+static void fill_meta(const struct dbps_kernel_options *options, struct dbps_meta *meta)
+{
+	__u64 digest = build_digest();
+
+	memset(meta, 0, sizeof(*meta));
+	meta->layout = DBPS_LAYOUT;
+	meta->text_bytes = options->text_bytes;
+	meta->prepared_max = options->prepared_max;
+	meta->tap = DBPS_TAP_TRACEPOINT;
+	memcpy(meta->build, &digest, sizeof(digest));
+}
+
+/* ---------------------------------------------------------------- loading ------------------- */
+
+/*
+ * Socket storage needs a type of just its value's size (kernel: map_check_btf), and the size is a
+ * setting: so the type is made here, an array of bytes in a struct.
+ */
+static int create_sessions(unsigned int value_size, int *ret_fd)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+	struct btf *btf = btf__new_empty();
+	int int_id, byte_id, array_id, r;
+
+	if (!btf)
+		return -errno;
+	int_id = btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
+	byte_id = btf__add_int(btf, "__u8", 1, 0);
+	array_id = btf__add_array(btf, int_id, byte_id, value_size);
+	opts.btf_key_type_id = (__u32)int_id;
+	opts.btf_value_type_id = (__u32)btf__add_struct(btf, "dbps_record", value_size);
+	r = btf__add_field(btf, "bytes", array_id, 0, 0);
+	if (!r)
+		r = btf__load_into_kernel(btf);
+	if (!r) {
+		opts.btf_fd = (__u32)btf__fd(btf);
+		r = bpf_map_create(BPF_MAP_TYPE_SK_STORAGE, map_names[MAP_SESSIONS], sizeof(int),
+				   value_size, 0, &opts);
+	}
+	btf__free(btf);
+	if (r < 0)
+		return r;
+	*ret_fd = r;
+	return 0;
+}
+
+static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *options)
+{
+	unsigned int body = options->text_bytes + 1;
+	unsigned int least = sizeof(((struct dbps_request *)0)->body);
+	unsigned int room = body + DBPS_DB_MAX > least ? body + DBPS_DB_MAX : least;
+	unsigned int head = offsetof(struct dbps_request, body);
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	skel->rodata->dbps_body_cap = body;
+	r = create_sessions((offsetof(struct dbps_record, request) + head + room + 7) & ~7u, &fd);
+	if (r)
+		return r;
+	r = bpf_map__reuse_fd(skel->maps.dbps_sessions, fd);
+	if (!r)
+		r = bpf_map__set_value_size(skel->maps.dbps_prepared, head + body);
+	if (!r)
+		r = bpf_map__set_max_entries(skel->maps.dbps_prepared, options->prepared_max);
+	return r;
+}
+
+static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
+{
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info info = {.map.map_fd = map ? (__u32)bpf_map__fd(map) : 0};
+	struct bpf_link *link;
+	int fd;
+
+	if (map) {
+		opts.link_info = &info;
+		opts.link_info_len = sizeof(info);
+	}
+	link = bpf_program__attach_iter(prog, &opts);
+	if (!link)
+		return -errno;
+	fd = fcntl(bpf_link__fd(link), F_DUPFD_CLOEXEC, 3);
+	bpf_link__destroy(link);
+	return fd < 0 ? -errno : fd;
+}
+
+static int attach_tap(struct bpf_program *prog)
+{
+	struct bpf_link *link = bpf_program__attach(prog);
+	int fd;
+
+	if (!link)
+		return -errno;
+	fd = fcntl(bpf_link__fd(link), F_DUPFD_CLOEXEC, 3);
+	bpf_link__destroy(link);
+	return fd < 0 ? -errno : fd;
+}
+
+static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
+{
+	int *fd = kernel->link_fd;
+
+	/* The taps last: what they need is there then. */
+	fd[LINK_SNAPSHOT] = attach_iter(skel->progs.dbps_snapshot, skel->maps.dbps_sessions);
+	fd[LINK_ADOPT] = attach_iter(skel->progs.dbps_adopt, skel->maps.dbps_sessions);
+	fd[LINK_JOIN] = attach_iter(skel->progs.dbps_join, NULL);
+	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
+	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);
+	for (int i = 0; i < LINK_N; i++) {
+		if (fd[i] < 0)
+			return fd[i];
+	}
+	return 0;
+}
+
+static int take_maps(struct dbps_kernel *kernel, struct dbps_bpf *skel)
+{
+	for (int i = 0; i < MAP_N; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, map_names[i]);
+		int fd = map ? fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3) : -1;
+
+		if (fd < 0)
+			return -errno;
+		kernel->map_fd[i] = fd;
+	}
+	return 0;
+}
+
+/* What keeps a kernel from loading the programs, in words. */
+static int refuse_load(int r, char **ret_why)
+{
+	_cleanup_free_ char *lockdown = NULL;
+	_cleanup_fclose_ FILE *f = fopen("/sys/kernel/security/lockdown", "re");
+	size_t size = 0;
+
+	if (f && getline(&lockdown, &size, f) > 0)
+		lockdown[strcspn(lockdown, "\n")] = 0;
+	if (r == -EPERM || r == -EACCES)
+		return say_why(ret_why, r,
+			       "this kernel refuses the BPF programs (%s%s%s): dbpsd needs root, or "
+			       "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_PTRACE",
+			       strerror(-r), lockdown ? "; lockdown " : "", lockdown ?: "");
+	return say_why(ret_why, r == -ENOMEM ? r : -EOPNOTSUPP,
+		       "this kernel cannot run the BPF programs (%s): Linux 6.3 or newer with BTF is "
+		       "needed; `dbps doctor` tells what is missing", strerror(-r));
+}
+
+static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *options,
+		char **ret_why)
+{
+	struct dbps_bpf *skel;
+	struct dbps_meta meta;
+	__u32 zero = 0;
+	int r;
+
+	skel = dbps_bpf__open();
+	if (!skel)
+		return say_why(ret_why, -errno, "cannot open the BPF object: %s", strerror(errno));
+	r = size_maps(skel, options);
+	if (!r)
+		r = dbps_bpf__load(skel);
+	if (!r)
+		r = take_maps(kernel, skel);
+	if (!r)
+		r = attach_all(kernel, skel);
+	dbps_bpf__destroy(skel);
+	if (r)
+		return refuse_load(r, ret_why);
+	fill_meta(options, &meta);
+	if (bpf_map_update_elem(kernel->map_fd[MAP_META], &zero, &meta, BPF_ANY))
+		return say_why(ret_why, -errno, "cannot write the meta map: %s", strerror(errno));
+	return 0;
+}
+
+/* ---------------------------------------------------------------- pins ---------------------- */
+
+static void pin_path(const struct dbps_kernel *kernel, const char *kind, const char *name,
+		     char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/%s_%s", kernel->pin_dir, kind, name);
+}
+
+static void unpin_all(const struct dbps_kernel *kernel)
+{
+	char path[PATH_MAX];
+
+	for (int i = 0; i < LINK_N; i++) {
+		pin_path(kernel, "link", link_names[i], path);
+		unlink(path);
+	}
+	for (int i = 0; i < MAP_N; i++) {
+		pin_path(kernel, "map", map_names[i], path);
+		unlink(path);
+	}
+}
+
+static int pin_all(const struct dbps_kernel *kernel, char **ret_why)
+{
+	char path[PATH_MAX];
+	int r = 0;
+
+	for (int i = 0; i < MAP_N && !r; i++) {
+		pin_path(kernel, "map", map_names[i], path);
+		r = bpf_obj_pin(kernel->map_fd[i], path);
+	}
+	for (int i = 0; i < LINK_N && !r; i++) {
+		pin_path(kernel, "link", link_names[i], path);
+		r = bpf_obj_pin(kernel->link_fd[i], path);
+	}
+	if (r) {
+		r = -errno;
+		unpin_all(kernel);
+		return say_why(ret_why, r, "cannot pin '%s': %s; `--pin none` runs without", path,
+			       strerror(-r));
+	}
+	return 0;
+}
+
+static void close_fds(struct dbps_kernel *kernel)
+{
+	for (int i = 0; i < MAP_N; i++) {
+		cleanup_close(&kernel->map_fd[i]);
+		kernel->map_fd[i] = -1;
+	}
+	for (int i = 0; i < LINK_N; i++) {
+		cleanup_close(&kernel->link_fd[i]);
+		kernel->link_fd[i] = -1;
+	}
+}
+
+/* Take over the pins when all are there and suit. */
+static bool take_over(struct dbps_kernel *kernel, const struct dbps_kernel_options *options)
+{
+	struct dbps_meta meta, wanted;
+	char path[PATH_MAX];
+	bool all = true;
+	__u32 zero = 0;
+
+	for (int i = 0; i < MAP_N; i++) {
+		pin_path(kernel, "map", map_names[i], path);
+		kernel->map_fd[i] = bpf_obj_get(path);
+		all = all && kernel->map_fd[i] >= 0;
+	}
+	for (int i = 0; i < LINK_N; i++) {
+		pin_path(kernel, "link", link_names[i], path);
+		kernel->link_fd[i] = bpf_obj_get(path);
+		all = all && kernel->link_fd[i] >= 0;
+	}
+	fill_meta(options, &wanted);
+	if (all && !bpf_map_lookup_elem(kernel->map_fd[MAP_META], &zero, &meta) &&
+	    !memcmp(&meta, &wanted, sizeof(meta)))
+		return true;
+	close_fds(kernel);
+	unpin_all(kernel);
+	return false;
+}
+
+/* The pin directory, made when needed and locked against a second daemon. */
+static int open_pin_dir(struct dbps_kernel *kernel, char **ret_why)
+{
+	static const char bpffs[] = "/sys/fs/bpf";
+	const char *dir = kernel->pin_dir;
+	struct statfs fs;
+
+	if (!strncmp(dir, bpffs, strlen(bpffs)) && !statfs(bpffs, &fs) &&
+	    fs.f_type != BPF_FS_MAGIC && !mount("bpf", bpffs, "bpf", 0, "mode=700"))
+		dbps_log(LOG_NOTICE, "mounted the BPF file system on %s", bpffs);
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return say_why(ret_why, -errno, "cannot make the pin directory '%s': %s", dir,
+			       strerror(errno));
+	if (statfs(dir, &fs) || fs.f_type != BPF_FS_MAGIC)
+		return say_why(ret_why, -ENOTSUP,
+			       "the pin directory '%s' is not on a BPF file system; mount one, or use "
+			       "`--pin none`", dir);
+	kernel->pin_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (kernel->pin_fd < 0)
+		return say_why(ret_why, -errno, "cannot open '%s': %s", dir, strerror(errno));
+	if (flock(kernel->pin_fd, LOCK_EX | LOCK_NB))
+		return say_why(ret_why, -EBUSY,
+			       "another dbpsd uses the pin directory '%s'; give this one its own with "
+			       "`--pin DIR` and `--socket PATH`", dir);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the object ---------------- */
+
+static int map_memory(struct dbps_kernel *kernel)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *control, *ports;
+
+	control = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       kernel->map_fd[MAP_CONTROL], 0);
+	if (control == MAP_FAILED)
+		return -errno;
+	kernel->control = control;
+	ports = mmap(NULL, DBPS_PORTS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+		     kernel->map_fd[MAP_PORTS], 0);
+	if (ports == MAP_FAILED)
+		return -errno;
+	kernel->ports = ports;
+	return 0;
+}
+
+static int check_host(char **ret_why)
+{
+	if (geteuid() != 0)
+		return say_why(ret_why, -EPERM,
+			       "dbpsd needs root: it loads BPF programs and looks into the sockets of "
+			       "other users' processes");
+	if (access("/sys/kernel/btf/vmlinux", R_OK))
+		return say_why(ret_why, -EOPNOTSUPP,
+			       "this kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with "
+			       "CONFIG_DEBUG_INFO_BTF=y");
+	return 0;
+}
+
+static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
+{
+	struct dbps_kernel *kernel = calloc(1, sizeof(*kernel));
+
+	if (!kernel)
+		return NULL;
+	memset(kernel->map_fd, -1, sizeof(kernel->map_fd));
+	memset(kernel->link_fd, -1, sizeof(kernel->link_fd));
+	kernel->pin_fd = -1;
+	kernel->text_bytes = options->text_bytes;
+	pthread_mutex_init(&kernel->iter_lock, NULL);
+	pthread_mutex_init(&kernel->cancel_lock, NULL);
+	pthread_cond_init(&kernel->cancel_settled, NULL);
+	if (options->pin_dir) {
+		kernel->pin_dir = strdup(options->pin_dir);
+		if (!kernel->pin_dir) {
+			free(kernel);
+			return NULL;
+		}
+	}
+	return kernel;
+}
+
+static int kernel_start(struct dbps_kernel *kernel, const struct dbps_kernel_options *options,
+			char **ret_why)
+{
+	int r = check_host(ret_why);
+
+	if (!r && kernel->pin_dir)
+		r = open_pin_dir(kernel, ret_why);
+	if (r)
+		return r;
+	kernel->taken_over = kernel->pin_dir && take_over(kernel, options);
+	if (!kernel->taken_over) {
+		r = load(kernel, options, ret_why);
+		if (!r && kernel->pin_dir)
+			r = pin_all(kernel, ret_why);
+		if (r)
+			return r;
+	}
+	r = map_memory(kernel);
+	if (!r)
+		r = kernel_events_open(kernel);
+	if (r)
+		return say_why(ret_why, r, "cannot map the BPF maps: %s", strerror(-r));
+	kernel_cancels_clear(kernel);
+	return 0;
+}
+
+int dbps_kernel_open(const struct dbps_kernel_options *options, struct dbps_kernel **ret_kernel,
+		     char **ret_why)
+{
+	struct dbps_kernel *kernel = kernel_new(options);
+	int r;
+
+	if (!kernel)
+		return say_why(ret_why, -ENOMEM, "out of memory");
+	libbpf_set_print(libbpf_log);
+	r = kernel_start(kernel, options, ret_why);
+	if (r) {
+		dbps_kernel_close(kernel);
+		return r;
+	}
+	*ret_kernel = kernel;
+	return 0;
+}
+
+void dbps_kernel_close(struct dbps_kernel *kernel)
+{
+	if (!kernel)
+		return;
+	ring_buffer__free(kernel->ring);
+	/* Only the owner of the lock may remove pins: they may be another daemon's. */
+	if (kernel->pin_fd >= 0 && !flock(kernel->pin_fd, LOCK_EX | LOCK_NB)) {
+		unpin_all(kernel);
+		rmdir(kernel->pin_dir);
+	}
+	close_fds(kernel);
+	cleanup_close(&kernel->pin_fd);
+	if (kernel->control)
+		munmap(kernel->control, (size_t)sysconf(_SC_PAGESIZE));
+	if (kernel->ports)
+		munmap(kernel->ports, DBPS_PORTS_BYTES);
+	free(kernel->pin_dir);
+	pthread_mutex_destroy(&kernel->iter_lock);
+	pthread_mutex_destroy(&kernel->cancel_lock);
+	pthread_cond_destroy(&kernel->cancel_settled);
+	free(kernel);
+}
+
+bool dbps_kernel_taken_over(const struct dbps_kernel *kernel)
+{
+	return kernel->taken_over;
+}

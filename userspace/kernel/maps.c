@@ -1,0 +1,214 @@
+/*
+ * The maps as functions: servers, cancels, events and losses.
+ */
+#include "internal.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+
+const char *const dbps_loss_names[DBPS_LOSS_N] = {
+	[DBPS_LOSS_NO_STORAGE] = "sessions_without_storage",
+	[DBPS_LOSS_CONTENDED] = "events_contended",
+	[DBPS_LOSS_UNREADABLE] = "buffers_unreadable",
+	[DBPS_LOSS_UNKNOWN_CALL] = "calls_unknown",
+	[DBPS_LOSS_BAD_PACKET] = "packets_bad",
+	[DBPS_LOSS_TOO_MANY_PACKETS] = "packets_too_many",
+	[DBPS_LOSS_RESYNC] = "answers_resynced",
+	[DBPS_LOSS_PREPARED_TEXT] = "prepared_texts_lost",
+	[DBPS_LOSS_EVENT] = "events_dropped",
+	[DBPS_LOSS_TORN] = "rows_torn",
+};
+
+int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N])
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ __u64 *values = NULL;
+
+	if (n_cpus < 0)
+		return n_cpus;
+	values = calloc((size_t)n_cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	for (__u32 i = 0; i < DBPS_LOSS_N; i++) {
+		ret_losses[i] = 0;
+		if (bpf_map_lookup_elem(kernel->map_fd[MAP_LOSSES], &i, values))
+			return -errno;
+		for (int cpu = 0; cpu < n_cpus; cpu++)
+			ret_losses[i] += values[cpu];
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- servers ------------------- */
+
+int dbps_kernel_server_get(struct dbps_kernel *kernel, pid_t tgid, struct dbps_server_seen *ret)
+{
+	return bpf_map_lookup_elem(kernel->map_fd[MAP_SERVERS], &tgid, ret) ? -errno : 0;
+}
+
+int dbps_kernel_server_add(struct dbps_kernel *kernel, pid_t tgid,
+			   const struct dbps_server_seen *seen)
+{
+	return bpf_map_update_elem(kernel->map_fd[MAP_SERVERS], &tgid, seen, BPF_ANY) ? -errno : 0;
+}
+
+int dbps_kernel_server_remove(struct dbps_kernel *kernel, pid_t tgid)
+{
+	return bpf_map_delete_elem(kernel->map_fd[MAP_SERVERS], &tgid) ? -errno : 0;
+}
+
+int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *ret_n)
+{
+	_cleanup_free_ pid_t *tgids = NULL;
+	pid_t *before = NULL, key, next;
+	size_t n = 0;
+
+	while (!bpf_map_get_next_key(kernel->map_fd[MAP_SERVERS], before, &next)) {
+		pid_t *more = realloc(tgids, (n + 1) * sizeof(*tgids));
+
+		if (!more)
+			return -ENOMEM;
+		tgids = more;
+		tgids[n++] = next;
+		key = next;
+		before = &key;
+	}
+	*ret_tgids = TAKE_PTR(tgids);
+	*ret_n = n;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- cancels ------------------- */
+
+void kernel_cancels_clear(struct dbps_kernel *kernel)
+{
+	int fd = kernel->map_fd[MAP_CANCELS];
+	__u64 cookie;
+
+	while (!bpf_map_get_next_key(fd, NULL, &cookie) && !bpf_map_delete_elem(fd, &cookie))
+		;
+	kernel->control->cancels_armed = 0;
+}
+
+int dbps_kernel_cancel_arm(struct dbps_kernel *kernel, __u64 cookie,
+			   const struct dbps_cancel *cancel)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&kernel->cancel_lock);
+	/* The taps must look before the entry is there, else its end could be missed. */
+	__atomic_add_fetch(&kernel->control->cancels_armed, 1, __ATOMIC_SEQ_CST);
+	if (bpf_map_update_elem(kernel->map_fd[MAP_CANCELS], &cookie, cancel, BPF_NOEXIST)) {
+		r = -errno;
+		__atomic_sub_fetch(&kernel->control->cancels_armed, 1, __ATOMIC_SEQ_CST);
+	}
+	pthread_mutex_unlock(&kernel->cancel_lock);
+	return r;
+}
+
+int dbps_kernel_cancel_get(struct dbps_kernel *kernel, __u64 cookie, struct dbps_cancel *ret)
+{
+	return bpf_map_lookup_elem(kernel->map_fd[MAP_CANCELS], &cookie, ret) ? -errno : 0;
+}
+
+int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&kernel->cancel_lock);
+	if (bpf_map_delete_elem(kernel->map_fd[MAP_CANCELS], &cookie))
+		r = -errno;
+	else
+		__atomic_sub_fetch(&kernel->control->cancels_armed, 1, __ATOMIC_SEQ_CST);
+	/* Whoever waits for this entry learns that it is gone. */
+	pthread_cond_broadcast(&kernel->cancel_settled);
+	pthread_mutex_unlock(&kernel->cancel_lock);
+	return r;
+}
+
+static void deadline_in(int timeout_ms, struct timespec *ret)
+{
+	clock_gettime(CLOCK_REALTIME, ret);
+	ret->tv_sec += timeout_ms / 1000;
+	ret->tv_nsec += timeout_ms % 1000 * 1000000L;
+	if (ret->tv_nsec >= 1000000000L) {
+		ret->tv_sec++;
+		ret->tv_nsec -= 1000000000L;
+	}
+}
+
+int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
+			    struct dbps_cancel *ret)
+{
+	struct dbps_cancel cancel;
+	struct timespec deadline;
+	int r, waited = 0;
+
+	deadline_in(timeout_ms, &deadline);
+	pthread_mutex_lock(&kernel->cancel_lock);
+	for (;;) {
+		r = dbps_kernel_cancel_get(kernel, cookie, &cancel);
+		if (r || cancel.settled_ns)
+			break;
+		if (waited == ETIMEDOUT) {
+			r = -ETIMEDOUT;
+			break;
+		}
+		waited = pthread_cond_timedwait(&kernel->cancel_settled, &kernel->cancel_lock,
+						&deadline);
+	}
+	pthread_mutex_unlock(&kernel->cancel_lock);
+	if (!r || r == -ETIMEDOUT)
+		*ret = cancel;
+	return r;
+}
+
+/* ---------------------------------------------------------------- events -------------------- */
+
+static int on_event(void *data, void *bytes, size_t size)
+{
+	struct dbps_kernel *kernel = data;
+	const struct dbps_event *event = bytes;
+
+	if (size < sizeof(*event))
+		return 0;
+	switch (event->type) {
+	case DBPS_EVENT_SERVER:
+		if (kernel->on_server)
+			kernel->on_server((pid_t)event->tgid, kernel->on_server_data);
+		break;
+	case DBPS_EVENT_SETTLED:
+		pthread_mutex_lock(&kernel->cancel_lock);
+		pthread_cond_broadcast(&kernel->cancel_settled);
+		pthread_mutex_unlock(&kernel->cancel_lock);
+		break;
+	}
+	return 0;
+}
+
+int kernel_events_open(struct dbps_kernel *kernel)
+{
+	kernel->ring = ring_buffer__new(kernel->map_fd[MAP_EVENTS], on_event, kernel, NULL);
+	return kernel->ring ? 0 : -errno;
+}
+
+int dbps_kernel_event_fd(const struct dbps_kernel *kernel)
+{
+	return ring_buffer__epoll_fd(kernel->ring);
+}
+
+int dbps_kernel_events(struct dbps_kernel *kernel, void (*on_server)(pid_t tgid, void *data),
+		       void *data)
+{
+	int r;
+
+	kernel->on_server = on_server;
+	kernel->on_server_data = data;
+	r = ring_buffer__consume(kernel->ring);
+	return r < 0 ? r : 0;
+}
