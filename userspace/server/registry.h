@@ -91,9 +91,18 @@ struct dbps_link_error {
 	char text[256];
 };
 
-/** @brief QUERY_ID of what connection `id` runs now (MariaDB). -ENOENT: no such connection. */
+/** @brief See that the server answers over its link. */
+int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_ms,
+		   struct dbps_link_error *ret_error);
+
+/**
+ * @brief QUERY_ID of what connection `id` runs now (MariaDB).
+ * @param ret_killed Whether a kill has reached it already (Command is "Killed").
+ * @return 0; -ENOENT: no such connection.
+ */
 int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t id,
-		       int timeout_ms, uint64_t *ret_query_id, struct dbps_link_error *ret_error);
+		       int timeout_ms, uint64_t *ret_query_id, bool *ret_killed,
+		       struct dbps_link_error *ret_error);
 
 /** @brief KILL QUERY ID q (MariaDB). -ESRCH when no statement has this id any more. */
 int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
@@ -102,6 +111,13 @@ int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uin
 /** @brief KILL QUERY id, or KILL CONNECTION id. -ESRCH when there is no such connection. */
 int dbps_link_kill(struct dbps_registry *registry, uint32_t server, uint64_t id, bool connection,
 		   int timeout_ms, struct dbps_link_error *ret_error);
+
+/**
+ * @brief Ask the server once more about sessions older than dbps, e.g. when one of unknown id is to be
+ *        killed. The link does so by itself when it is opened.
+ */
+int dbps_link_adopt(struct dbps_registry *registry, uint32_t server, int timeout_ms,
+		    struct dbps_link_error *ret_error);
 
 const char *dbps_engine_name(enum dbps_engine engine); /* "mariadb"; "unknown" */
 

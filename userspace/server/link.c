@@ -1,0 +1,775 @@
+/*
+ * The link's thread and its users.
+ *
+ * 1. `use` is held by whoever talks over `client`. Only the thread installs and closes the client,
+ * and it holds `use` for it; so a descriptor that the thread polls is never closed under it.
+ * 2. A user that finds the link broken says so in `client` (dbps_client_lost()) and wakes the
+ * thread.
+ * 3. The thread at rest waits without a timeout, for a hang-up, a wake or the stop: nothing wakes
+ * it.
+ * 4. Whoever needs a link that is down wakes the thread out of its pause, and waits for the outcome
+ * of that one attempt.
+ * 5. Nothing here waits for the server without a deadline and the stop descriptor, so a server that
+ * is stopped or hangs holds up neither a kill nor the end of the daemon.
+ */
+#include "link.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/param.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "adopt.h"
+#include "cleanup.h"
+#include "client.h"
+#include "engine.h"
+#include "kernel/kernel.h"
+#include "log/log.h"
+
+#define OPEN_TIMEOUT_NS	 3000000000ull
+#define QUERY_TIMEOUT_NS 5000000000ull
+#define PAUSE_MIN_MS	 1000
+#define PAUSE_MAX_MS	 60000
+
+/* Sessions that could not be matched are tried again after these, then left. */
+static const int adopt_again_ms[] = {1000, 5000, 30000};
+
+struct dbps_link {
+	int refs; /* atomic */
+	struct dbps_kernel *kernel;
+	pid_t pid;
+	char name[64];
+	uint16_t greeted_port;
+	struct dbps_listeners listeners;
+	char *user;
+	char *option_file; /* NULL: none */
+	pthread_t thread;
+	bool has_thread;
+	int stop_fd; /* readable once the link shall end; never read */
+	int wake_fd;
+
+	pthread_mutex_t use;
+	struct dbps_client *client; /* NULL: down */
+
+	pthread_mutex_t lock; /* for all below */
+	pthread_cond_t changed;
+	enum dbps_link_state state;
+	enum dbps_engine engine;
+	unsigned int attempts; /* to open it, that are over */
+	char text[256];
+	char version[64];
+	uint64_t id;
+	uint64_t cookie;
+};
+
+static void signal_fd(int fd)
+{
+	uint64_t one = 1;
+
+	/* It can only fail when the counter is full, and then it is readable already. */
+	if (write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static bool wait_fd(int fd, int timeout_ms)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, timeout_ms) > 0;
+}
+
+static void drain_fd(int fd)
+{
+	uint64_t value;
+
+	if (wait_fd(fd, 0) && read(fd, &value, sizeof(value)) < 0)
+		return;
+}
+
+static bool is_stopping(const struct dbps_link *link)
+{
+	return wait_fd(link->stop_fd, 0);
+}
+
+static void set_state(struct dbps_link *link, enum dbps_link_state state, const char *text)
+{
+	pthread_mutex_lock(&link->lock);
+	link->state = state;
+	if (text)
+		snprintf(link->text, sizeof(link->text), "%.255s", text);
+	if (state != DBPS_LINK_UP)
+		link->id = link->cookie = 0;
+	pthread_cond_broadcast(&link->changed);
+	pthread_mutex_unlock(&link->lock);
+}
+
+/* --- opening --- */
+
+/*
+ * The socket as the server's own mount namespace and root directory have it, opened by path only:
+ * connecting to /proc/self/fd/N then reaches it, however long the path is and whatever links it
+ * has.
+ */
+static int open_socket_path(pid_t pid, const char *path)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC};
+	_cleanup_close_ int base = -1;
+	char dir[64];
+	long fd;
+
+	if (path[0] == '/')
+		how.resolve = RESOLVE_IN_ROOT;
+	snprintf(dir, sizeof(dir), "/proc/%d/%s", pid, path[0] == '/' ? "root" : "cwd");
+	base = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (base < 0)
+		return -errno;
+	fd = syscall(SYS_openat2, base, path, &how, sizeof(how));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* 1: the listener belongs to systemd and was handed over (socket activation). */
+static bool is_server(const struct dbps_link *link, int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	return peer.pid == link->pid || peer.pid == 1;
+}
+
+static int open_unix(struct dbps_link *link, const struct dbps_listener *listener,
+		     struct dbps_client_target *target, struct dbps_client **ret_client,
+		     struct dbps_link_error *error)
+{
+	_cleanup_close_ int path_fd = -1;
+	struct dbps_client *client = NULL;
+	char path[sizeof(listener->path)];
+	int r;
+
+	snprintf(path, sizeof(path), "%s", listener->path);
+	if (path[0] != '@') {
+		path_fd = open_socket_path(link->pid, listener->path);
+		if (path_fd < 0) {
+			snprintf(error->text, sizeof(error->text), "%s", strerror(-path_fd));
+			return path_fd;
+		}
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
+	}
+	target->socket = path;
+	r = dbps_client_open(target, link->stop_fd, dbps_clock_ns() + OPEN_TIMEOUT_NS, &client,
+			     error);
+	target->socket = NULL;
+	if (r == 0 && !is_server(link, dbps_client_fd(client))) {
+		dbps_client_close(client);
+		snprintf(error->text, sizeof(error->text), "another process answers there");
+		return -ESTALE;
+	}
+	if (r == 0)
+		*ret_client = client;
+	return r;
+}
+
+static bool is_unspecified(const struct dbps_listener *listener)
+{
+	static const uint8_t zero[16];
+
+	return memcmp(listener->addr, zero, sizeof(zero)) == 0;
+}
+
+/* Where to reach a TCP listener from inside its network namespace. */
+static void reach_address(const struct dbps_listener *listener, char *address, size_t size)
+{
+	int family = listener->family == DBPS_FAMILY_INET6 ? AF_INET6 : AF_INET;
+
+	/* A listener on [::] takes IPv4 too, unless it was told not to; then [::1] is next to it.
+	 */
+	if (is_unspecified(listener))
+		snprintf(address, size, family == AF_INET6 ? "::1" : "127.0.0.1");
+	else
+		inet_ntop(family, listener->addr, address, (socklen_t)size);
+}
+
+static int open_tcp(struct dbps_link *link, const struct dbps_listener *listener,
+		    struct dbps_client_target *target, struct dbps_client **ret_client,
+		    struct dbps_link_error *error)
+{
+	char address[INET6_ADDRSTRLEN];
+	int r;
+
+	reach_address(listener, address, sizeof(address));
+	target->host = address;
+	target->port = listener->port;
+	r = dbps_client_open(target, link->stop_fd, dbps_clock_ns() + OPEN_TIMEOUT_NS, ret_client,
+			     error);
+	target->host = NULL;
+	return r;
+}
+
+static void describe(const struct dbps_link *link, const struct dbps_listener *listener,
+		     const char *before, const char *after, char *buf, size_t size)
+{
+	struct dbps_listeners one = {1, (struct dbps_listener *)listener};
+	char where[128];
+
+	dbps_listeners_format(&one, where, sizeof(where));
+	snprintf(buf, size, "%.80s over %s%s%.120s", before ? before : link->user, where,
+		 after ? ": " : "", after ? after : "");
+}
+
+/* One way to log in. On success the link's text says which, on failure why not. */
+static int attempt(struct dbps_link *link, const struct dbps_listener *listener,
+		   const char *option_file, struct dbps_client **ret_client, char *text,
+		   size_t size)
+{
+	struct dbps_client_target target = {.option_file = option_file,
+					    .user = option_file ? NULL : link->user};
+	struct dbps_link_error error = {0};
+	int r;
+
+	if (listener->family == DBPS_FAMILY_UNIX)
+		r = open_unix(link, listener, &target, ret_client, &error);
+	else
+		r = open_tcp(link, listener, &target, ret_client, &error);
+	if (r < 0)
+		describe(link, listener, option_file ? option_file : NULL, error.text, text, size);
+	else
+		describe(link, listener, dbps_client_user(*ret_client), NULL, text, size);
+	return r;
+}
+
+static bool is_candidate(const struct dbps_link *link, const struct dbps_listener *listener,
+			 bool with_file)
+{
+	if (listener->family == DBPS_FAMILY_UNIX)
+		return true;
+	/* Over TCP only with the option file, and only where it speaks the protocol. */
+	return with_file && (listener->port == link->greeted_port ||
+			     (!link->greeted_port && listener->port == link->listeners.at[0].port));
+}
+
+/*
+ * Unix sockets without a password first, then everything with the option file. The text tells the
+ * first failure, which is that of the usual way, unless the option file was tried.
+ */
+static int open_any(struct dbps_link *link, struct dbps_client **ret_client, char *text,
+		    size_t size)
+{
+	int r = -ENOENT;
+
+	snprintf(text, size, "no Unix socket to reach it by, and no option file");
+	for (int with_file = 0; with_file <= !!link->option_file; with_file++)
+		for (size_t i = 0; i < link->listeners.n; i++) {
+			const struct dbps_listener *listener = &link->listeners.at[i];
+
+			if (!is_candidate(link, listener, with_file))
+				continue;
+			r = attempt(link, listener, with_file ? link->option_file : NULL,
+				    ret_client, text, size);
+			if (r == 0 || r == -ECANCELED)
+				return r;
+		}
+	return r;
+}
+
+static void set_up(struct dbps_link *link, struct dbps_client *client, const char *text)
+{
+	const char *version = dbps_client_version(client);
+
+	pthread_mutex_lock(&link->lock);
+	link->state = DBPS_LINK_UP;
+	snprintf(link->text, sizeof(link->text), "%.255s", text);
+	snprintf(link->version, sizeof(link->version), "%s", version ? version : "");
+	if (dbps_engine_of(link->version, "") != DBPS_ENGINE_UNKNOWN)
+		link->engine = dbps_engine_of(link->version, "");
+	link->id = dbps_client_id(client);
+	link->cookie = 0;
+	link->attempts++;
+	pthread_cond_broadcast(&link->changed);
+	pthread_mutex_unlock(&link->lock);
+}
+
+static void set_failed(struct dbps_link *link, const char *text)
+{
+	pthread_mutex_lock(&link->lock);
+	link->state = DBPS_LINK_DOWN;
+	snprintf(link->text, sizeof(link->text), "%.255s", text);
+	link->attempts++;
+	pthread_cond_broadcast(&link->changed);
+	pthread_mutex_unlock(&link->lock);
+}
+
+/* The socket of the server's end, as far as the kernel side saw it greet. */
+static void find_own_session(struct dbps_link *link, uint64_t id)
+{
+	uint64_t cookie;
+
+	if (dbps_adopt_find_cookie(link->kernel, link->pid, id, &cookie) < 0)
+		return;
+	pthread_mutex_lock(&link->lock);
+	link->cookie = cookie;
+	pthread_mutex_unlock(&link->lock);
+}
+
+static int open_link(struct dbps_link *link)
+{
+	struct dbps_link_error error;
+	struct dbps_client *client;
+	char text[400];
+	int r;
+
+	if (dbps_process_stopped(link->pid)) {
+		set_failed(link, "the server process is stopped by a signal");
+		return -EAGAIN;
+	}
+	r = open_any(link, &client, text, sizeof(text));
+	if (r < 0) {
+		set_failed(link, text);
+		return r;
+	}
+	/* Not every engine has it, and none must: a link that ends is opened anew. */
+	dbps_client_query(client, "SET SESSION wait_timeout=31536000",
+			  dbps_clock_ns() + QUERY_TIMEOUT_NS, NULL, &error);
+	pthread_mutex_lock(&link->use);
+	link->client = client;
+	pthread_mutex_unlock(&link->use);
+	set_up(link, client, text);
+	find_own_session(link, dbps_client_id(client));
+	dbps_log(LOG_INFO, "%s: control link is up: %s", link->name, text);
+	return 0;
+}
+
+static void close_link(struct dbps_link *link, enum dbps_link_state state, const char *why)
+{
+	struct dbps_client *client;
+
+	set_state(link, state, why);
+	pthread_mutex_lock(&link->use);
+	client = TAKE_PTR(link->client);
+	pthread_mutex_unlock(&link->use);
+	dbps_client_close(client);
+}
+
+static enum dbps_engine engine_of(struct dbps_link *link)
+{
+	enum dbps_engine engine;
+
+	pthread_mutex_lock(&link->lock);
+	engine = link->engine;
+	pthread_mutex_unlock(&link->lock);
+	return engine;
+}
+
+/* Release `use`; invariant 2. */
+static void give(struct dbps_link *link)
+{
+	bool lost = dbps_client_lost(link->client);
+
+	pthread_mutex_unlock(&link->use);
+	if (lost)
+		signal_fd(link->wake_fd);
+}
+
+/* --- the thread --- */
+
+static size_t adopt(struct dbps_link *link)
+{
+	struct dbps_link_error error = {0};
+	size_t left = 0;
+	int r;
+
+	pthread_mutex_lock(&link->use);
+	r = dbps_adopt(link->kernel, link->pid, engine_of(link), link->client,
+		       dbps_clock_ns() + QUERY_TIMEOUT_NS, &left, &error);
+	give(link);
+	if (r < 0)
+		dbps_log(LOG_WARNING, "%s: sessions older than dbps stay unnamed: %s", link->name,
+			 error.text[0] ? error.text : strerror(-r));
+	return left;
+}
+
+/** @return True when the link broke or shall end, false when the time is over. */
+static bool wait_broken(struct dbps_link *link, int timeout_ms)
+{
+	struct pollfd fds[3] = {
+		{.fd = dbps_client_fd(link->client), .events = POLLRDHUP},
+		{.fd = link->wake_fd, .events = POLLIN},
+		{.fd = link->stop_fd, .events = POLLIN},
+	};
+	bool lost;
+
+	for (;;) {
+		int n = poll(fds, ARRAY_SIZE(fds), timeout_ms);
+
+		if (n == 0)
+			return false;
+		if (n < 0 && errno == EINTR)
+			continue;
+		drain_fd(link->wake_fd);
+		pthread_mutex_lock(&link->use);
+		lost = dbps_client_lost(link->client);
+		pthread_mutex_unlock(&link->use);
+		if (lost || n < 0 || fds[0].revents || fds[2].revents)
+			return true;
+	}
+}
+
+static void keep_link(struct dbps_link *link)
+{
+	size_t left = adopt(link);
+
+	for (size_t i = 0; left && i < ARRAY_SIZE(adopt_again_ms); i++) {
+		if (wait_broken(link, adopt_again_ms[i]))
+			return;
+		left = adopt(link);
+	}
+	wait_broken(link, -1);
+}
+
+static void pause_thread(struct dbps_link *link, int timeout_ms)
+{
+	struct pollfd fds[2] = {
+		{.fd = link->wake_fd, .events = POLLIN},
+		{.fd = link->stop_fd, .events = POLLIN},
+	};
+
+	poll(fds, ARRAY_SIZE(fds), timeout_ms);
+	drain_fd(link->wake_fd);
+}
+
+/*
+ * TCP listeners and abstract Unix sockets are reached from inside the server's network namespace.
+ * The thread stays there: nothing else is done in it.
+ */
+static void enter_namespace(const struct dbps_link *link)
+{
+	_cleanup_close_ int fd = -1;
+	uint32_t own, its;
+	char path[64];
+
+	if (dbps_process_namespace(0, "net", &own) < 0 ||
+	    dbps_process_namespace(link->pid, "net", &its) < 0 || own == its)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", link->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+		dbps_log(LOG_WARNING, "%s: cannot enter its network namespace: %s", link->name,
+			 strerror(errno));
+}
+
+static void *run_link(void *arg)
+{
+	struct dbps_link *link = arg;
+	int pause_ms = PAUSE_MIN_MS;
+
+	enter_namespace(link);
+	while (!is_stopping(link)) {
+		if (open_link(link) == 0) {
+			keep_link(link);
+			close_link(link, DBPS_LINK_DOWN, "the server closed it");
+			pause_ms = PAUSE_MIN_MS;
+		}
+		if (is_stopping(link))
+			break;
+		dbps_log(LOG_INFO, "%s: control link is down: %s", link->name, link->text);
+		pause_thread(link, pause_ms);
+		pause_ms = MIN(pause_ms * 2, PAUSE_MAX_MS);
+	}
+	return NULL;
+}
+
+/* --- life --- */
+
+static void free_link(struct dbps_link *link)
+{
+	dbps_listeners_done(&link->listeners);
+	free(link->user);
+	free(link->option_file);
+	if (link->stop_fd >= 0)
+		close(link->stop_fd);
+	if (link->wake_fd >= 0)
+		close(link->wake_fd);
+	pthread_mutex_destroy(&link->use);
+	pthread_mutex_destroy(&link->lock);
+	pthread_cond_destroy(&link->changed);
+	free(link);
+}
+
+static void free_link_p(struct dbps_link **link)
+{
+	if (*link)
+		free_link(*link);
+}
+
+static int copy_target(struct dbps_link *link, const struct dbps_registry_options *options,
+		       const struct dbps_link_target *target)
+{
+	size_t n = target->listeners->n;
+
+	link->pid = target->pid;
+	link->engine = target->engine;
+	link->greeted_port = target->greeted_port;
+	snprintf(link->name, sizeof(link->name), "%s", target->name);
+	link->user = strdup(options->link_user ? options->link_user : "root");
+	if (options->link_option_file)
+		link->option_file = strdup(options->link_option_file);
+	link->listeners.at = calloc(n + 1, sizeof(*link->listeners.at));
+	if (!link->user || !link->listeners.at || (options->link_option_file && !link->option_file))
+		return -ENOMEM;
+	memcpy(link->listeners.at, target->listeners->at, n * sizeof(*link->listeners.at));
+	link->listeners.n = n;
+	return 0;
+}
+
+static void init_sync(struct dbps_link *link)
+{
+	pthread_condattr_t attributes;
+
+	pthread_mutex_init(&link->use, NULL);
+	pthread_mutex_init(&link->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&link->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+/* Signals are the main thread's. */
+static int start_thread(struct dbps_link *link)
+{
+	sigset_t all, saved;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &saved);
+	r = pthread_create(&link->thread, NULL, run_link, link);
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	link->has_thread = r == 0;
+	return -r;
+}
+
+int dbps_link_new(struct dbps_kernel *kernel, const struct dbps_registry_options *options,
+		  const struct dbps_link_target *target, struct dbps_link **ret_link)
+{
+	_cleanup_(free_link_p) struct dbps_link *link = calloc(1, sizeof(*link));
+	int r;
+
+	if (!link)
+		return -ENOMEM;
+	init_sync(link);
+	link->refs = 1;
+	link->kernel = kernel;
+	link->state = DBPS_LINK_OPENING;
+	link->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (link->stop_fd < 0 || link->wake_fd < 0)
+		return -errno;
+	r = copy_target(link, options, target);
+	if (r == 0)
+		r = start_thread(link);
+	if (r < 0)
+		return r;
+	*ret_link = TAKE_PTR(link);
+	return 0;
+}
+
+void dbps_link_stop(struct dbps_link *link)
+{
+	signal_fd(link->stop_fd);
+	if (link->has_thread)
+		pthread_join(link->thread, NULL);
+	link->has_thread = false;
+	close_link(link, DBPS_LINK_NONE, "the server has gone");
+}
+
+struct dbps_link *dbps_link_ref(struct dbps_link *link)
+{
+	__atomic_add_fetch(&link->refs, 1, __ATOMIC_RELAXED);
+	return link;
+}
+
+void dbps_link_unref(struct dbps_link *link)
+{
+	if (!link || __atomic_sub_fetch(&link->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	dbps_link_stop(link);
+	free_link(link);
+}
+
+void dbps_link_view(struct dbps_link *link, struct dbps_server_view *view)
+{
+	pthread_mutex_lock(&link->lock);
+	view->link = link->state;
+	view->link_id = link->id;
+	view->link_cookie = link->cookie;
+	if (link->engine != DBPS_ENGINE_UNKNOWN)
+		view->engine = link->engine;
+	snprintf(view->link_text, sizeof(view->link_text), "%s", link->text);
+	if (link->version[0])
+		snprintf(view->version, sizeof(view->version), "%s", link->version);
+	pthread_mutex_unlock(&link->lock);
+}
+
+/* --- use --- */
+
+static struct timespec to_timespec(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u),
+				 .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+static void say(struct dbps_link_error *error, const char *text)
+{
+	error->code = 0;
+	snprintf(error->text, sizeof(error->text), "%s", text);
+}
+
+/* Invariant 4. */
+static void await_attempt(struct dbps_link *link, uint64_t deadline_ns)
+{
+	struct timespec until = to_timespec(deadline_ns);
+	unsigned int attempts;
+
+	pthread_mutex_lock(&link->lock);
+	attempts = link->attempts;
+	signal_fd(link->wake_fd);
+	while (link->attempts == attempts && link->state != DBPS_LINK_NONE)
+		if (pthread_cond_timedwait(&link->changed, &link->lock, &until) != 0)
+			break;
+	pthread_mutex_unlock(&link->lock);
+}
+
+static int lock_use(struct dbps_link *link, uint64_t deadline_ns, struct dbps_link_error *error)
+{
+	struct timespec until = to_timespec(deadline_ns);
+
+	if (pthread_mutex_clocklock(&link->use, CLOCK_MONOTONIC, &until) == 0)
+		return 0;
+	say(error, "the control link is busy");
+	return -ETIMEDOUT;
+}
+
+/** @return 0 with `use` held and a client that was good when last used. */
+static int take(struct dbps_link *link, uint64_t deadline_ns, struct dbps_link_error *error)
+{
+	int r;
+
+	/* It could not answer, and an answer that is overdue would be in the way later. */
+	if (dbps_process_stopped(link->pid)) {
+		say(error, "the server process is stopped by a signal");
+		return -ETIMEDOUT;
+	}
+	for (int tries = 0; tries < 2; tries++) {
+		r = lock_use(link, deadline_ns, error);
+		if (r < 0)
+			return r;
+		if (link->client && !dbps_client_lost(link->client))
+			return 0;
+		pthread_mutex_unlock(&link->use);
+		if (tries == 0)
+			await_attempt(link, deadline_ns);
+	}
+	pthread_mutex_lock(&link->lock);
+	say(error, link->text);
+	pthread_mutex_unlock(&link->lock);
+	return -ENOTCONN;
+}
+
+static uint64_t deadline_of(int timeout_ms)
+{
+	return dbps_clock_ns() + (uint64_t)MAX(timeout_ms, 0) * 1000000u;
+}
+
+int dbps_link_use_ping(struct dbps_link *link, int timeout_ms, struct dbps_link_error *ret_error)
+{
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	int r = take(link, deadline_ns, ret_error);
+
+	if (r < 0)
+		return r;
+	r = dbps_client_ping(link->client, deadline_ns, ret_error);
+	give(link);
+	return r;
+}
+
+static int parse_query_id(MYSQL_RES *result, uint64_t *ret_query_id, bool *ret_killed,
+			  struct dbps_link_error *ret_error)
+{
+	MYSQL_ROW row = mysql_num_fields(result) == 2 ? mysql_fetch_row(result) : NULL;
+
+	if (!row || !row[0]) {
+		say(ret_error, "the server shows no such connection");
+		return -ENOENT;
+	}
+	*ret_query_id = strtoull(row[0], NULL, 10);
+	*ret_killed = row[1] && strcmp(row[1], "Killed") == 0;
+	return 0;
+}
+
+int dbps_link_use_query_id(struct dbps_link *link, uint64_t id, int timeout_ms,
+			   uint64_t *ret_query_id, bool *ret_killed,
+			   struct dbps_link_error *ret_error)
+{
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	MYSQL_RES *result = NULL;
+	char sql[128];
+	int r;
+
+	r = take(link, deadline_ns, ret_error);
+	if (r < 0)
+		return r;
+	snprintf(sql, sizeof(sql),
+		 "SELECT QUERY_ID, COMMAND FROM information_schema.processlist WHERE ID = %llu",
+		 (unsigned long long)id);
+	r = dbps_client_query(link->client, sql, deadline_ns, &result, ret_error);
+	give(link);
+	if (r < 0)
+		return r;
+	if (!result)
+		return -EPROTO;
+	r = parse_query_id(result, ret_query_id, ret_killed, ret_error);
+	mysql_free_result(result);
+	return r;
+}
+
+int dbps_link_use_kill(struct dbps_link *link, const char *what, uint64_t id, int timeout_ms,
+		       struct dbps_link_error *ret_error)
+{
+	enum { NO_SUCH_THREAD = 1094, NO_SUCH_QUERY = 1957 };
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	char sql[64];
+	int r;
+
+	r = take(link, deadline_ns, ret_error);
+	if (r < 0)
+		return r;
+	snprintf(sql, sizeof(sql), "KILL %s %llu", what, (unsigned long long)id);
+	r = dbps_client_query(link->client, sql, deadline_ns, NULL, ret_error);
+	give(link);
+	if (r == -EIO && (ret_error->code == NO_SUCH_THREAD || ret_error->code == NO_SUCH_QUERY))
+		return -ESRCH;
+	return r;
+}
+
+int dbps_link_use_adopt(struct dbps_link *link, int timeout_ms, struct dbps_link_error *ret_error)
+{
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	size_t left;
+	int r = take(link, deadline_ns, ret_error);
+
+	if (r < 0)
+		return r;
+	r = dbps_adopt(link->kernel, link->pid, engine_of(link), link->client, deadline_ns, &left,
+		       ret_error);
+	give(link);
+	return r;
+}
