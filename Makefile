@@ -6,6 +6,14 @@ V ?= 0
 SAN ?= 0
 BUILD ?= build
 
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+sbindir ?= $(prefix)/sbin
+mandir ?= $(prefix)/share/man
+unitdir ?= $(prefix)/lib/systemd/system
+sysconfdir ?= /etc
+DESTDIR ?=
+
 CC ?= gcc
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
@@ -36,22 +44,34 @@ MAINS := userspace/daemon/main.c userspace/cli/main.c
 SOURCES := $(filter-out $(MAINS),$(wildcard userspace/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+BPF_TESTS := $(patsubst tests/bpf/%.c,$(BUILD)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
+MANUALS := $(wildcard docs/*.[1-8])
 
-all: $(BUILD)/dbpsd $(BUILD)/dbps
+all: $(BUILD)/dbpsd $(BUILD)/dbps ## build both programs (V=1: show commands, SAN=1: sanitizers)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BUILD)/vmlinux.h: /sys/kernel/btf/vmlinux
 	$(call say,BTF,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(BPFTOOL) btf dump file $< format c > $@
 
-$(BUILD)/dbps.bpf.o: bpf/dbps.bpf.c $(wildcard bpf/*.h include/dbps/*.h) $(BUILD)/vmlinux.h
+$(BUILD)/%.bpf.o: $(BUILD)/vmlinux.h
 	$(call say,BPF,$@)
-	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c $(BPF_SOURCE) -o $@
 	$(Q)llvm-strip -g $@
 
-$(BUILD)/dbps.skel.h: $(BUILD)/dbps.bpf.o
+$(BUILD)/dbps.bpf.o: BPF_SOURCE = bpf/dbps.bpf.c
+$(BUILD)/dbps.bpf.o: bpf/dbps.bpf.c
+
+$(BUILD)/tests/bench/empty.bpf.o: BPF_SOURCE = tests/bench/empty.bpf.c
+$(BUILD)/tests/bench/empty.bpf.o: tests/bench/empty.bpf.c
+
+$(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name dbps_bpf > $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@
 
 $(BUILD)/userspace/kernel/%.o: $(BUILD)/dbps.skel.h
 
@@ -76,13 +96,81 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
 
-test-unit: $(UNIT_TESTS)
+$(BUILD)/tests/bpf/%: $(BUILD)/tests/bpf/%.o $(BUILD)/libdbps.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
+$(BUILD)/tests/bench/empty.o: $(BUILD)/tests/bench/empty.skel.h
+
+$(BUILD)/tests/bench/empty: $(BUILD)/tests/bench/empty.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+deps: ## install what the build and the tests need (Debian, as root)
+	$(Q)scripts/install-deps.sh build test
+
+# The compiler's flags come from pkg-config when make starts: a make that installed packages has to
+# start another one to build with them.
+demo: ## show it: a throwaway MariaDB, its processlist, two kills (installs what is missing)
+	$(Q)scripts/install-deps.sh demo
+	$(Q)$(MAKE) all
+	$(Q)BUILD=$(BUILD) scripts/demo.sh
+
+test: ## run all tests (installs what is missing)
+	$(Q)scripts/install-deps.sh test
+	$(Q)$(MAKE) all $(UNIT_TESTS) $(BPF_TESTS)
+	$(Q)$(MAKE) test-unit
+	$(Q)$(MAKE) test-bpf
+	$(Q)$(MAKE) test-manuals
+	$(Q)$(MAKE) test-integration
+
+test-unit: $(UNIT_TESTS) ## run the unit tests (no root needed)
 	$(Q)set -e; for t in $^; do $$t; done
 
-clean:
+test-bpf: $(BPF_TESTS) ## run the tests that load BPF programs (root)
+	$(Q)set -e; for t in $^; do $$t; done
+
+test-integration: all ## run the tests on real servers (root)
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py
+
+test-manuals: ## check the manual pages
+	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \
+		{ ! grep . ; }
+
+bench: ## measure: cost a statement, throughput, dbps ps, 5,000 sessions, at rest (root)
+	$(Q)scripts/install-deps.sh bench
+	$(Q)$(MAKE) all $(BUILD)/tests/bench/empty
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH)
+
+check: ## check format, clang-tidy, cppcheck, shellcheck, the manual pages
+	$(Q)scripts/install-deps.sh check
+	$(Q)$(MAKE) $(BUILD)/dbps.skel.h
+	$(Q)BUILD=$(BUILD) CPPFLAGS='$(CPPFLAGS)' scripts/check.sh
+	$(Q)$(MAKE) test-manuals
+
+install: all ## install under DESTDIR and prefix; a config that is there is kept
+	$(Q)install -D -m 755 $(BUILD)/dbps $(DESTDIR)$(bindir)/dbps
+	$(Q)install -D -m 755 $(BUILD)/dbpsd $(DESTDIR)$(sbindir)/dbpsd
+	$(Q)install -d $(DESTDIR)$(unitdir)
+	$(Q)sed 's|@sbindir@|$(sbindir)|' packaging/dbpsd.service.in \
+		> $(DESTDIR)$(unitdir)/dbpsd.service
+	$(Q)install -d $(DESTDIR)$(sysconfdir)/dbps
+	$(Q)[ -e $(DESTDIR)$(sysconfdir)/dbps/dbps.conf ] || \
+		install -m 644 packaging/dbps.conf $(DESTDIR)$(sysconfdir)/dbps/dbps.conf
+	$(Q)for page in $(MANUALS); do \
+		install -D -m 644 $$page $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
+
+uninstall: ## remove what install put there, but not the config
+	$(Q)rm -f $(DESTDIR)$(bindir)/dbps $(DESTDIR)$(sbindir)/dbpsd \
+		$(DESTDIR)$(unitdir)/dbpsd.service
+	$(Q)for page in $(MANUALS); do \
+		rm -f $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
+
+clean: ## remove build/
 	$(Q)rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all test-unit clean
+.PHONY: all help deps demo test test-unit test-bpf test-integration test-manuals bench check \
+	install uninstall clean
 .SECONDARY:
