@@ -73,25 +73,25 @@ void dbps_cli_help(FILE *out, const struct dbps_cli *cli);
 /* client.c */
 
 /** @brief Connect to the console, when that is not done yet. Says on stderr why it cannot. */
-enum dbps_exit dbps_client_connect(struct dbps_cli *cli);
+enum dbps_exit dbps_cli_connect(struct dbps_cli *cli);
 
 /** @brief Connect, saying nothing. 0 or the libmariadb error; its text in ret_error. */
-unsigned int dbps_client_try(struct dbps_cli *cli, char ret_error[256]);
+unsigned int dbps_cli_try(struct dbps_cli *cli, char ret_error[256]);
 
 /** @brief Send one statement. On an error cli->mysql holds it, and nothing is said. */
-enum dbps_exit dbps_client_send(struct dbps_cli *cli, const char *statement);
+enum dbps_exit dbps_cli_send(struct dbps_cli *cli, const char *statement);
 
 /**
  * @brief Send one statement (connecting first) and take its result set. Says on stderr what fails.
  * @param ret_table Owned by the caller (dbps_table_done()); without columns when the answer was OK.
  */
-enum dbps_exit dbps_client_query(struct dbps_cli *cli, const char *statement,
-				 struct dbps_table *ret_table);
+enum dbps_exit dbps_cli_query(struct dbps_cli *cli, const char *statement,
+			      struct dbps_table *ret_table);
 
 /** @brief Say the error that cli->mysql holds. Returns `exit`. */
-enum dbps_exit dbps_client_fail(const struct dbps_cli *cli, enum dbps_exit exit);
+enum dbps_exit dbps_cli_say_error(const struct dbps_cli *cli, enum dbps_exit exit);
 
-void dbps_client_close(struct dbps_cli *cli);
+void dbps_cli_close(struct dbps_cli *cli);
 
 /* output.c */
 

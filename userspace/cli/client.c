@@ -31,7 +31,7 @@ static MYSQL *new_handle(void)
 	return mysql;
 }
 
-unsigned int dbps_client_try(struct dbps_cli *cli, char ret_error[256])
+unsigned int dbps_cli_try(struct dbps_cli *cli, char ret_error[256])
 {
 	MYSQL *mysql = new_handle();
 	unsigned int code = 0;
@@ -53,14 +53,14 @@ unsigned int dbps_client_try(struct dbps_cli *cli, char ret_error[256])
 	return code;
 }
 
-enum dbps_exit dbps_client_connect(struct dbps_cli *cli)
+enum dbps_exit dbps_cli_connect(struct dbps_cli *cli)
 {
 	char error[256];
 	unsigned int code = 0;
 
 	if (cli->mysql)
 		return DBPS_EXIT_OK;
-	code = dbps_client_try(cli, error);
+	code = dbps_cli_try(cli, error);
 	if (code == 0)
 		return DBPS_EXIT_OK;
 	if (code == ER_BAD_DB_ERROR)
@@ -76,14 +76,14 @@ static enum dbps_exit exit_of_error(unsigned int code)
 							    : DBPS_EXIT_FAILED;
 }
 
-enum dbps_exit dbps_client_send(struct dbps_cli *cli, const char *statement)
+enum dbps_exit dbps_cli_send(struct dbps_cli *cli, const char *statement)
 {
 	if (mysql_real_query(cli->mysql, statement, strlen(statement)) == 0)
 		return DBPS_EXIT_OK;
 	return exit_of_error(mysql_errno(cli->mysql));
 }
 
-enum dbps_exit dbps_client_fail(const struct dbps_cli *cli, enum dbps_exit exit)
+enum dbps_exit dbps_cli_say_error(const struct dbps_cli *cli, enum dbps_exit exit)
 {
 	return dbps_output_fail(cli, exit, mysql_errno(cli->mysql), "%s", mysql_error(cli->mysql));
 }
@@ -139,20 +139,20 @@ static int table_of_result(MYSQL_RES *result, struct dbps_table *ret_table)
 	return 0;
 }
 
-enum dbps_exit dbps_client_query(struct dbps_cli *cli, const char *statement,
-				 struct dbps_table *ret_table)
+enum dbps_exit dbps_cli_query(struct dbps_cli *cli, const char *statement,
+			      struct dbps_table *ret_table)
 {
-	enum dbps_exit exit = dbps_client_connect(cli);
+	enum dbps_exit exit = dbps_cli_connect(cli);
 	MYSQL_RES *result = NULL;
 
 	if (exit != DBPS_EXIT_OK)
 		return exit;
-	exit = dbps_client_send(cli, statement);
+	exit = dbps_cli_send(cli, statement);
 	if (exit != DBPS_EXIT_OK)
-		return dbps_client_fail(cli, exit);
+		return dbps_cli_say_error(cli, exit);
 	result = mysql_store_result(cli->mysql);
 	if (!result && mysql_errno(cli->mysql))
-		return dbps_client_fail(cli, exit_of_error(mysql_errno(cli->mysql)));
+		return dbps_cli_say_error(cli, exit_of_error(mysql_errno(cli->mysql)));
 	if (!result) {
 		*ret_table = (struct dbps_table){0};
 		return DBPS_EXIT_OK;
@@ -164,7 +164,7 @@ enum dbps_exit dbps_client_query(struct dbps_cli *cli, const char *statement,
 	return DBPS_EXIT_OK;
 }
 
-void dbps_client_close(struct dbps_cli *cli)
+void dbps_cli_close(struct dbps_cli *cli)
 {
 	if (cli->mysql)
 		mysql_close(cli->mysql);

@@ -135,12 +135,12 @@ static bool has_problem(const struct dbps_table *table)
 enum dbps_exit dbps_command_doctor(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
-	enum dbps_exit exit = dbps_client_connect(cli);
+	enum dbps_exit exit = dbps_cli_connect(cli);
 
 	if (exit == DBPS_EXIT_UNREACHABLE)
 		return without_daemon(cli);
 	if (exit == DBPS_EXIT_OK)
-		exit = dbps_client_query(cli, "SHOW DOCTOR", &table);
+		exit = dbps_cli_query(cli, "SHOW DOCTOR", &table);
 	if (exit == DBPS_EXIT_OK)
 		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
 	if (exit == DBPS_EXIT_OK && has_problem(&table))

@@ -93,7 +93,7 @@ static enum dbps_exit kill_one(struct dbps_cli *cli, const char *kind, uint64_t 
 	char statement[64];
 
 	snprintf(statement, sizeof(statement), "KILL %s %" PRIu64, kind, id);
-	exit = dbps_client_send(cli, statement);
+	exit = dbps_cli_send(cli, statement);
 	if (exit == DBPS_EXIT_UNREACHABLE)
 		return exit;
 	if (exit == DBPS_EXIT_FAILED) {
@@ -148,7 +148,7 @@ enum dbps_exit dbps_command_kill(struct dbps_cli *cli)
 						"kill: '%s' is not an ID (dbps ps shows them)",
 						text);
 	}
-	exit = dbps_client_connect(cli);
+	exit = dbps_cli_connect(cli);
 	if (exit != DBPS_EXIT_OK)
 		return exit;
 	return kill_each(cli, query ? "QUERY" : "CONNECTION", ids, n);

@@ -34,6 +34,6 @@ int main(int argc, char **argv)
 		dbps_cli_help(stdout, &cli);
 	else
 		exit = cli.command->run(&cli);
-	dbps_client_close(&cli);
+	dbps_cli_close(&cli);
 	return flush(&cli, exit);
 }

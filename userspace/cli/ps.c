@@ -36,7 +36,7 @@ static const char *statement_for(const struct dbps_cli *cli)
 static enum dbps_exit list_once(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
-	enum dbps_exit exit = dbps_client_query(cli, statement_for(cli), &table);
+	enum dbps_exit exit = dbps_cli_query(cli, statement_for(cli), &table);
 
 	if (exit == DBPS_EXIT_OK)
 		exit = dbps_output_table(cli, &table,
@@ -74,7 +74,7 @@ static void print_title(FILE *out, const struct dbps_cli *cli, size_t n_sessions
 static enum dbps_exit list_page(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
-	enum dbps_exit exit = dbps_client_query(cli, statement_for(cli), &table);
+	enum dbps_exit exit = dbps_cli_query(cli, statement_for(cli), &table);
 	_cleanup_free_ char *page = NULL;
 	size_t len = 0;
 	size_t columns = 0;
@@ -124,7 +124,7 @@ static enum dbps_exit watch(struct dbps_cli *cli)
 		if (exit != DBPS_EXIT_OK && !(exit == DBPS_EXIT_UNREACHABLE && was_there))
 			return exit;
 		if (exit == DBPS_EXIT_UNREACHABLE)
-			dbps_client_close(cli);
+			dbps_cli_close(cli);
 		was_there = true;
 		if (!stopped)
 			wait_seconds(cli->watch_s);

@@ -14,7 +14,7 @@
 enum dbps_exit dbps_command_servers(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
-	enum dbps_exit exit = dbps_client_query(cli, "SHOW SERVERS", &table);
+	enum dbps_exit exit = dbps_cli_query(cli, "SHOW SERVERS", &table);
 
 	if (exit == DBPS_EXIT_OK)
 		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
@@ -73,7 +73,7 @@ static enum dbps_exit say_warnings(struct dbps_cli *cli)
 
 	if (mysql_warning_count(cli->mysql) == 0)
 		return DBPS_EXIT_OK;
-	exit = dbps_client_query(cli, "SHOW WARNINGS", &table);
+	exit = dbps_cli_query(cli, "SHOW WARNINGS", &table);
 	fflush(stdout);
 	if (exit == DBPS_EXIT_OK && cli->format == DBPS_FORMAT_JSON)
 		dbps_table_print_json(stderr, &table, true);
@@ -91,7 +91,7 @@ enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
 
 	if (join_words(cli->args, cli->n_args, &statement) < 0)
 		return dbps_output_fail(cli, DBPS_EXIT_FAILED, 0, "out of memory");
-	exit = dbps_client_query(cli, statement, &table);
+	exit = dbps_cli_query(cli, statement, &table);
 	if (exit != DBPS_EXIT_OK)
 		return exit;
 	if (table.n_columns > 0)
@@ -106,7 +106,7 @@ enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
 enum dbps_exit dbps_command_version(struct dbps_cli *cli)
 {
 	char error[256] = "";
-	bool there = dbps_client_try(cli, error) == 0;
+	bool there = dbps_cli_try(cli, error) == 0;
 	const char *daemon = there ? mysql_get_server_info(cli->mysql) : NULL;
 	json_t *object = NULL;
 
