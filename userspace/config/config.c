@@ -22,7 +22,7 @@ const struct dbps_config_key dbps_config_keys[] = {
 	 "Unix socket of the console; its directory is made when it is missing."},
 	{"daemon", "pin_dir", DBPS_CONFIG_TEXT, AT(pin_dir), "", DBPS_PIN_DIR, 0, 200,
 	 "Directory of a BPF file system where programs and maps are pinned, so that sessions are "
-	 "still followed while dbpsd is restarted; none: nothing outlives dbpsd."},
+	 "followed on when dbpsd dies; none: they are followed anew by the next dbpsd."},
 	{"daemon", "log_level", DBPS_CONFIG_LEVEL, AT(log_level), "", "notice", LOG_ERR, LOG_DEBUG,
 	 "What is logged: err, warning, notice, info or debug, each with those before it."},
 	{"console", "max_connections", DBPS_CONFIG_NUMBER, AT(max_connections), "", "100", 1, 10000,
