@@ -410,12 +410,28 @@ static uint8_t copy_name(const char *name, char *to, size_t size)
 	return (uint8_t)len;
 }
 
-/* Invariant 5. */
-static bool same_statement(const struct dbps_session *before, const struct dbps_session *after)
+/*
+ * Invariant 5. Any request that is read takes the session out of UNKNOWN, and so does the next wait
+ * for a request; but a pool of threads does not read to wait, so there its answer's bytes tell.
+ */
+static bool same_state(const struct dbps_session *before, const struct dbps_session *after,
+		       const struct dbps_server_row *row)
 {
-	return before && before->sequence == after->sequence &&
-	       before->bytes_in == after->bytes_in && before->bytes_out == after->bytes_out &&
-	       after->phase != DBPS_PHASE_IDLE && !(after->flags & DBPS_HAS_TEXT);
+	return before && before->phase == DBPS_PHASE_UNKNOWN &&
+	       after->phase == DBPS_PHASE_UNKNOWN && before->sequence == after->sequence &&
+	       (row->tid || before->bytes_out == after->bytes_out);
+}
+
+static void adopt_statement(const struct dbps_server_row *row, uint8_t command, uint64_t now_ns,
+			    struct dbps_adoption *adoption)
+{
+	adoption->command = command;
+	adoption->start_ns = row->age_ns < now_ns ? now_ns - row->age_ns : 1;
+	if (!row->text)
+		return;
+	adoption->has_text = 1;
+	adoption->text_len = (uint32_t)MIN(row->text_len, UINT32_MAX);
+	memcpy(adoption->text, row->text, MIN(row->text_have, sizeof(adoption->text)));
 }
 
 static void make_adoption(const struct dbps_server_row *row, const struct dbps_session *before,
@@ -424,18 +440,20 @@ static void make_adoption(const struct dbps_server_row *row, const struct dbps_s
 {
 	int command = dbps_adopt_command(row->command);
 
-	*adoption = (struct dbps_adoption){.id = row->id, .sequence = after->sequence};
+	/* A number that no statement has: names only. */
+	*adoption = (struct dbps_adoption){.id = row->id, .sequence = UINT64_MAX};
 	adoption->user_len = copy_name(row->user, adoption->user, sizeof(adoption->user));
 	adoption->db_len = copy_name(row->db ? row->db : "", adoption->db, sizeof(adoption->db));
-	if (command <= 0 || !same_statement(before, after))
+	if (command < 0 || !same_state(before, after, row))
 		return;
-	adoption->command = (uint8_t)command;
-	adoption->start_ns = row->age_ns < now_ns ? now_ns - row->age_ns : 0;
-	if (!row->text)
-		return;
-	adoption->has_text = 1;
-	adoption->text_len = (uint32_t)MIN(row->text_len, UINT32_MAX);
-	memcpy(adoption->text, row->text, MIN(row->text_have, sizeof(adoption->text)));
+	adoption->sequence = after->sequence;
+	if (command > 0)
+		adopt_statement(row, (uint8_t)command, now_ns, adoption);
+}
+
+static bool is_logged_in(const struct dbps_server_row *row)
+{
+	return strcmp(row->command, "Connect") != 0;
 }
 
 static int hand_over(struct dbps_kernel *kernel, const struct view *before,
@@ -452,7 +470,7 @@ static int hand_over(struct dbps_kernel *kernel, const struct view *before,
 	for (size_t i = 0; r == 0 && i < after->n; i++) {
 		const struct dbps_session *session = after->sessions[i];
 
-		if (match[i] >= 0 && dbps_adopt_wants(session)) {
+		if (match[i] >= 0 && dbps_adopt_wants(session) && is_logged_in(&rows[match[i]])) {
 			make_adoption(&rows[match[i]], find_session(before, session->cookie),
 				      session, now_ns, &adoptions[n]);
 			cookies[n++] = session->cookie;
@@ -490,7 +508,8 @@ static int match_and_hand_over(struct dbps_kernel *kernel, pid_t pid, const stru
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < after.n; i++)
-		left += dbps_adopt_wants(after.sessions[i]) && match[i] < 0;
+		left += dbps_adopt_wants(after.sessions[i]) &&
+			(match[i] < 0 || !is_logged_in(&rows[match[i]]));
 	*ret_left = left;
 	return 0;
 }

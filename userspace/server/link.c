@@ -655,7 +655,7 @@ static int lock_use(struct dbps_link *link, uint64_t deadline_ns, struct dbps_li
 	if (pthread_mutex_clocklock(&link->use, CLOCK_MONOTONIC, &until) == 0)
 		return 0;
 	say(error, "the control link is busy");
-	return -ETIMEDOUT;
+	return -ENOTCONN;
 }
 
 /** @return 0 with `use` held and a client that was good when last used. */
@@ -666,7 +666,7 @@ static int take(struct dbps_link *link, uint64_t deadline_ns, struct dbps_link_e
 	/* It could not answer, and an answer that is overdue would be in the way later. */
 	if (dbps_process_stopped(link->pid)) {
 		say(error, "the server process is stopped by a signal");
-		return -ETIMEDOUT;
+		return -ENOTCONN;
 	}
 	for (int tries = 0; tries < 2; tries++) {
 		r = lock_use(link, deadline_ns, error);

@@ -83,8 +83,8 @@ int dbps_registry_by_name(struct dbps_registry *registry, const char *name,
 
 /*
  * The control link of a server, used by kills. Each call takes the link for its time and gives up
- * after timeout_ms. Errors: -ENOTCONN no link (why in ret_error), -ETIMEDOUT, -EIO with the
- * server's own error in ret_error and its code in ret_code.
+ * after timeout_ms. Errors: -ENOTCONN nothing was sent for want of a link (why in ret_error);
+ * -ETIMEDOUT it was sent and not answered in time; -EIO with the server's own error in ret_error.
  */
 struct dbps_link_error {
 	unsigned int code; /* MySQL error code, 0: none */

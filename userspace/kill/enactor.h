@@ -1,0 +1,56 @@
+/*
+ * Enactors: the ways to make a kill come true. Each says whether it can act on a target and acts;
+ * none decides the outcome, which is what the kernel side then sees.
+ */
+#ifndef DBPS_ENACTOR_H
+#define DBPS_ENACTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dbps/kernel.h"
+#include "server/registry.h"
+
+struct dbps_kernel;
+
+/* What is to be ended. The cancel entry {cookie, sequence} is armed while enactors act. */
+struct dbps_kill_target {
+	struct dbps_kernel *kernel;
+	struct dbps_registry *registry;
+	struct dbps_session session;	/* as read after arming */
+	struct dbps_server_view server; /* pid 0: not known */
+	bool connection;
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC; what takes longer gives up */
+};
+
+struct dbps_enactor {
+	const char *name; /* as the answer says it */
+
+	/** @return Whether it can be tried; if not, ret_why (256 bytes) says why not. */
+	bool (*probe)(const struct dbps_kill_target *target, char *ret_why);
+
+	/**
+	 * @return 0 when it acted; -EALREADY when the entry was settled before it did; -EAGAIN when
+	 * it could not reach the target and the next one shall try; other negative errno with the
+	 * reason.
+	 */
+	int (*act)(const struct dbps_kill_target *target, struct dbps_link_error *ret_error);
+};
+
+/* Those that interrupt a statement, and those that end a connection's socket, in the order tried.
+ */
+extern const struct dbps_enactor dbps_interrupters[];
+extern const size_t dbps_n_interrupters;
+extern const struct dbps_enactor dbps_closers[];
+extern const size_t dbps_n_closers;
+
+/** @brief Ends the connection by the server's own hand; for one that executes a statement. */
+extern const struct dbps_enactor dbps_link_closer;
+
+/** @return Milliseconds until the target's deadline, at least 0. */
+int dbps_kill_ms_left(const struct dbps_kill_target *target);
+
+/** @return Whether the kernel has settled the target's entry. */
+bool dbps_kill_settled(const struct dbps_kill_target *target);
+
+#endif

@@ -1,0 +1,594 @@
+/*
+ * One kill from the request to the answer: find and authorise, arm the cancel entry, read the
+ * session once more, let enactors act, wait for what the kernel saw, say it.
+ *
+ * 1. The entry is armed before anything acts and taken away when the answer is made, whatever it
+ * is.
+ * 2. What ended before the entry was there is not settled by the kernel (bpf/cancel.bpf.h, 3.), so
+ * the session is read again after arming: either the statement still executes and its end will be
+ * seen, or it is over and nothing is done.
+ * 3. One entry per session: a second kill of the same statement waits for the first and shares its
+ *    outcome; any other waits until the entry is free.
+ * 4. The socket's storage can vanish without the kernel settling the entry, as the server may close
+ * a socket without reading it: a session that is in no snapshot any more has closed.
+ */
+#include "kill.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/param.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "enactor.h"
+#include "kernel/kernel.h"
+#include "server/client.h"
+#include "session/rows.h"
+
+/* MySQL error codes (protocol.md 3.1). */
+enum {
+	ER_NO_SUCH_THREAD = 1094,
+	ER_KILL_DENIED = 1095,
+	ER_UNKNOWN = 1105,
+	ER_QUERY_INTERRUPTED = 1317,
+	ER_CONNECTION_KILLED = 1927,
+};
+
+#define SLICE_MIN_MS 5
+#define SLICE_MAX_MS 200
+
+struct kill {
+	const struct dbps_kill_request *request;
+	struct dbps_kill_answer *answer;
+	struct dbps_kill_target target;
+	uint64_t begin_ns;
+	bool armed;
+	char acted[96]; /* names of the enactors that acted */
+	bool inexact;	/* one of them could have met the next statement */
+	uint64_t acted_ns;
+	struct dbps_cancel cancel; /* as settled */
+};
+
+static void free_rows(struct dbps_rows **rows)
+{
+	dbps_rows_free(*rows);
+}
+
+/* --- answers --- */
+
+static void answer(struct kill *kill, enum dbps_kill_outcome outcome, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static void refuse(struct kill *kill, unsigned int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void answer(struct kill *kill, enum dbps_kill_outcome outcome, const char *format, ...)
+{
+	struct dbps_kill_answer *a = kill->answer;
+	uint64_t end_ns = kill->cancel.settled_ns ? kill->cancel.settled_ns : dbps_clock_ns();
+	va_list args;
+
+	*a = (struct dbps_kill_answer){.outcome = outcome};
+	a->elapsed_ms = end_ns > kill->begin_ns ? (double)(end_ns - kill->begin_ns) / 1e6 : 0;
+	va_start(args, format);
+	vsnprintf(a->text, sizeof(a->text), format, args);
+	va_end(args);
+}
+
+static void refuse(struct kill *kill, unsigned int error, const char *format, ...)
+{
+	struct dbps_kill_answer *a = kill->answer;
+	va_list args;
+
+	*a = (struct dbps_kill_answer){.outcome = DBPS_KILL_REFUSED, .error = error};
+	memcpy(a->sqlstate, "HY000", sizeof("HY000"));
+	a->elapsed_ms = (double)(dbps_clock_ns() - kill->begin_ns) / 1e6;
+	va_start(args, format);
+	vsnprintf(a->text, sizeof(a->text), format, args);
+	va_end(args);
+}
+
+static unsigned long long shown_id(const struct kill *kill)
+{
+	return (unsigned long long)kill->request->id;
+}
+
+static unsigned long long statement(const struct kill *kill)
+{
+	return (unsigned long long)kill->target.session.sequence;
+}
+
+static double settled_ms(const struct kill *kill)
+{
+	return kill->cancel.settled_ns > kill->begin_ns
+		       ? (double)(kill->cancel.settled_ns - kill->begin_ns) / 1e6
+		       : 0;
+}
+
+/* "; statement 3 still executes in thread 1234, for 7.0 s" */
+static void describe_running(const struct kill *kill, char *buf, size_t size)
+{
+	const struct dbps_session *session = &kill->target.session;
+	uint64_t now_ns = dbps_clock_ns();
+
+	buf[0] = '\0';
+	if (!dbps_session_executes(session))
+		return;
+	snprintf(buf, size, "statement %llu still executes in thread %u, for %.1f s",
+		 statement(kill), session->tid,
+		 now_ns > session->start_ns ? (double)(now_ns - session->start_ns) / 1e9 : 0);
+}
+
+/* --- finding the session --- */
+
+static void refuse_unknown(struct kill *kill)
+{
+	refuse(kill, ER_NO_SUCH_THREAD, "Unknown thread id: %llu", shown_id(kill));
+}
+
+/* What one does not see does not exist, unless one may kill it. */
+static bool authorise(struct kill *kill, const struct dbps_row *row)
+{
+	const struct dbps_caller *caller = kill->request->caller;
+	bool kills = row && dbps_caller_kills(caller, row);
+
+	if (!row || (!kills && !dbps_caller_sees(caller, row)))
+		refuse_unknown(kill);
+	else if (!kills)
+		refuse(kill, ER_KILL_DENIED, "You are not owner of thread %llu", shown_id(kill));
+	else if (row->own)
+		refuse(kill, ER_KILL_DENIED,
+		       "Session %llu is the control link of dbpsd to %s, by which it kills",
+		       shown_id(kill), row->server_name);
+	else
+		return true;
+	return false;
+}
+
+static bool find_session(struct kill *kill)
+{
+	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
+	struct dbps_kill_target *target = &kill->target;
+	const struct dbps_row *row;
+	int r = dbps_rows_read(target->kernel, target->registry, 0, false, &rows);
+
+	if (r < 0) {
+		refuse(kill, ER_UNKNOWN, "cannot read the sessions: %s", strerror(-r));
+		return false;
+	}
+	row = dbps_rows_find(rows, kill->request->id);
+	if (!authorise(kill, row))
+		return false;
+	target->session = *row->session;
+	if (row->server == UINT32_MAX ||
+	    dbps_registry_by_index(target->registry, row->server, &target->server) < 0)
+		target->server.pid = 0;
+	return true;
+}
+
+/* Read the session again, as the kernel has it now. -ENOENT: it has closed. */
+static int reread(struct kill *kill, struct dbps_session *ret_session)
+{
+	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
+	int r = dbps_rows_read(kill->target.kernel, kill->target.registry,
+			       kill->target.session.cookie, false, &rows);
+
+	if (r < 0)
+		return r;
+	if (rows->n == 0)
+		return -ENOENT;
+	*ret_session = *rows->row[0].session;
+	return 0;
+}
+
+/* One that is older than dbps may be named now: its server is asked again. */
+static void learn(struct kill *kill)
+{
+	struct dbps_kill_target *target = &kill->target;
+	struct dbps_link_error error;
+	struct dbps_session session;
+
+	if (!(target->session.flags & DBPS_JOINED) || !target->server.pid ||
+	    (target->session.flags & DBPS_KNOWN_ID && target->session.phase != DBPS_PHASE_UNKNOWN))
+		return;
+	if (dbps_link_adopt(target->registry, target->server.index, dbps_kill_ms_left(target),
+			    &error) == 0 &&
+	    reread(kill, &session) == 0)
+		target->session = session;
+}
+
+/* --- arming --- */
+
+static bool covers(const struct dbps_cancel *other, const struct dbps_cancel *wanted)
+{
+	return other->action == DBPS_CANCEL_CONNECTION ||
+	       (other->action == wanted->action && other->sequence == wanted->sequence);
+}
+
+static void wait_a_moment(void)
+{
+	struct timespec ms = {.tv_nsec = 1000000};
+
+	nanosleep(&ms, NULL);
+}
+
+/*
+ * Invariant 3.
+ * @return 0 armed; 1 shared: kill->cancel is the settled entry of another kill; -ETIMEDOUT; other
+ *         negative errno.
+ */
+static int arm(struct kill *kill)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	struct dbps_cancel other,
+		wanted = {
+			.sequence = target->session.sequence,
+			.action = target->connection ? DBPS_CANCEL_CONNECTION : DBPS_CANCEL_QUERY,
+			.uid = kill->request->caller->uid,
+		};
+	int r;
+
+	for (;;) {
+		wanted.armed_ns = dbps_clock_ns();
+		r = dbps_kernel_cancel_arm(target->kernel, target->session.cookie, &wanted);
+		if (r != -EEXIST) {
+			kill->armed = r == 0;
+			return r;
+		}
+		r = dbps_kernel_cancel_wait(target->kernel, target->session.cookie,
+					    dbps_kill_ms_left(target), &other);
+		if (r == 0 && covers(&other, &wanted)) {
+			kill->cancel = other;
+			return 1;
+		}
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (dbps_kill_ms_left(target) == 0)
+			return -ETIMEDOUT;
+		wait_a_moment();
+	}
+}
+
+static void disarm(struct kill *kill)
+{
+	if (kill->armed)
+		dbps_kernel_cancel_disarm(kill->target.kernel, kill->target.session.cookie);
+	kill->armed = false;
+}
+
+/* --- acting --- */
+
+static void note_acted(struct kill *kill, const char *name)
+{
+	size_t len = strlen(kill->acted);
+
+	snprintf(kill->acted + len, sizeof(kill->acted) - len, "%s%s", len ? ", " : "", name);
+	kill->acted_ns = dbps_clock_ns();
+}
+
+/* Try enactors in their order until one acts. Errors as their `act`; -ENOTCONN when none could. */
+static int run(struct kill *kill, const struct dbps_enactor *enactors, size_t n,
+	       struct dbps_link_error *ret_error)
+{
+	int r = -ENOTCONN;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!enactors[i].probe(&kill->target, ret_error->text))
+			continue;
+		r = enactors[i].act(&kill->target, ret_error);
+		if (r == 0 || r == -ETIMEDOUT)
+			note_acted(kill, enactors[i].name);
+		if (r != -EAGAIN)
+			return r;
+	}
+	return r;
+}
+
+/* --- waiting --- */
+
+/* Invariant 4. */
+static bool has_closed(struct kill *kill)
+{
+	struct dbps_session session;
+	int r = reread(kill, &session);
+
+	if (r == 0)
+		kill->target.session = session;
+	if (r != -ENOENT)
+		return false;
+	kill->cancel.outcome = DBPS_OUTCOME_CLOSED;
+	kill->cancel.settled_ns = dbps_clock_ns();
+	return true;
+}
+
+/** @return Whether it was settled in time; then kill->cancel says how. */
+static bool await_outcome(struct kill *kill)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	struct dbps_session before = target->session;
+
+	for (int slice_ms = SLICE_MIN_MS;; slice_ms = MIN(slice_ms * 2, SLICE_MAX_MS)) {
+		int left_ms = dbps_kill_ms_left(target);
+		int r = dbps_kernel_cancel_wait(target->kernel, before.cookie,
+						MIN(slice_ms, left_ms), &kill->cancel);
+
+		if (r == 0)
+			break;
+		kill->cancel.settled_ns = 0;
+		if (has_closed(kill))
+			break;
+		if (left_ms == 0 || r != -ETIMEDOUT)
+			return false;
+	}
+	kill->target.session = before;
+	return true;
+}
+
+/* --- KILL QUERY --- */
+
+static bool is_interruption(unsigned int error)
+{
+	return error == ER_QUERY_INTERRUPTED || error == ER_CONNECTION_KILLED;
+}
+
+/* The answer was not followed, so how the statement ended is not known. */
+static bool is_unreadable(const struct dbps_session *session)
+{
+	return session->phase == DBPS_PHASE_OPAQUE || session->phase == DBPS_PHASE_UNFRAMED ||
+	       session->flags & (DBPS_TLS | DBPS_COMPRESSED);
+}
+
+static void answer_missed(struct kill *kill)
+{
+	const struct dbps_cancel *cancel = &kill->cancel;
+	char how[64] = "";
+
+	if (cancel->outcome == DBPS_OUTCOME_ENDED && cancel->error)
+		snprintf(how, sizeof(how), " with error %u", cancel->error);
+	if (!kill->acted[0])
+		answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had ended by itself%s",
+		       statement(kill), how);
+	else if (cancel->settled_ns > kill->acted_ns)
+		answer(kill, DBPS_KILL_MISSED,
+		       "missed: statement %llu ended%s, not by an interruption, %.1f ms after the "
+		       "server took the kill (%s)",
+		       statement(kill), how[0] ? how : " without an error",
+		       (double)(cancel->settled_ns - kill->acted_ns) / 1e6, kill->acted);
+	else
+		answer(kill, DBPS_KILL_MISSED,
+		       "missed: statement %llu had ended by itself%s when the kill came%s (%s)",
+		       statement(kill), how,
+		       kill->inexact ? ", which may have met the one after it" : "", kill->acted);
+}
+
+static void answer_settled_query(struct kill *kill)
+{
+	const struct dbps_cancel *cancel = &kill->cancel;
+	bool acted = kill->acted[0];
+
+	if (cancel->outcome == DBPS_OUTCOME_CLOSED)
+		answer(kill, DBPS_KILL_CONFIRMED,
+		       "confirmed: session %llu closed, and statement %llu with it, after %.1f "
+		       "ms%s%s%s",
+		       shown_id(kill), statement(kill), settled_ms(kill), acted ? " (" : "",
+		       kill->acted, acted ? ")" : "");
+	else if (acted && cancel->outcome == DBPS_OUTCOME_ENDED && is_interruption(cancel->error))
+		answer(kill, DBPS_KILL_CONFIRMED,
+		       "confirmed: statement %llu interrupted after %.1f ms (%s)", statement(kill),
+		       settled_ms(kill), kill->acted);
+	else if (acted && cancel->outcome == DBPS_OUTCOME_ENDED && !cancel->error &&
+		 is_unreadable(&kill->target.session))
+		answer(kill, DBPS_KILL_CONFIRMED,
+		       "confirmed: statement %llu ended after %.1f ms; its answer cannot be read "
+		       "(%s)",
+		       statement(kill), settled_ms(kill), kill->acted);
+	else
+		answer_missed(kill);
+}
+
+static void answer_pending_query(struct kill *kill)
+{
+	char running[96];
+
+	describe_running(kill, running, sizeof(running));
+	answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has the kill (%s)",
+	       running[0] ? running : "the statement has not been seen to end", kill->acted);
+}
+
+static void refuse_query(struct kill *kill, int r, const struct dbps_link_error *error)
+{
+	const char *why = error->text[0] ? error->text : strerror(-r);
+
+	refuse(kill, ER_UNKNOWN,
+	       "KILL QUERY needs a control link to %s: %.150s; KILL CONNECTION resets the socket "
+	       "but the statement goes on executing",
+	       kill->target.server.pid ? kill->target.server.name : "the server", why);
+}
+
+/* Armed, and seen to execute after that. */
+static void interrupt_statement(struct kill *kill)
+{
+	struct dbps_link_error error = {0};
+	int r = run(kill, dbps_interrupters, dbps_n_interrupters, &error);
+
+	kill->inexact = strstr(kill->acted, "by connection");
+	if (r < 0 && r != -EALREADY && r != -ETIMEDOUT) {
+		if (!dbps_kill_settled(&kill->target)) {
+			refuse_query(kill, r, &error);
+			return;
+		}
+	}
+	if (await_outcome(kill))
+		answer_settled_query(kill);
+	else
+		answer_pending_query(kill);
+}
+
+static bool is_our_statement(const struct kill *kill, const struct dbps_session *session)
+{
+	return session->sequence == kill->target.session.sequence && dbps_session_executes(session);
+}
+
+static void kill_query_armed(struct kill *kill)
+{
+	struct dbps_session now;
+	int r = reread(kill, &now); /* invariant 2 */
+
+	if (r < 0 && r != -ENOENT) {
+		refuse(kill, ER_UNKNOWN, "cannot read the session: %s", strerror(-r));
+		return;
+	}
+	if (r == -ENOENT || !is_our_statement(kill, &now)) {
+		dbps_kernel_cancel_get(kill->target.kernel, kill->target.session.cookie,
+				       &kill->cancel);
+		answer_missed(kill);
+		return;
+	}
+	kill->target.session = now;
+	interrupt_statement(kill);
+}
+
+static void answer_no_arm(struct kill *kill, int r)
+{
+	if (r == -ETIMEDOUT)
+		answer(kill, DBPS_KILL_PENDING,
+		       "pending: another kill of session %llu is under way and not settled yet",
+		       shown_id(kill));
+	else
+		refuse(kill, ER_UNKNOWN, "cannot watch session %llu: %s", shown_id(kill),
+		       strerror(-r));
+}
+
+/* Whether it executes, and which statement, is not known. */
+static bool is_opaque(const struct dbps_session *session)
+{
+	return session->phase == DBPS_PHASE_UNKNOWN ||
+	       (session->flags & DBPS_TLS && !dbps_session_executes(session) &&
+		session->phase != DBPS_PHASE_CLOSED);
+}
+
+static void kill_query(struct kill *kill)
+{
+	int r;
+
+	if (is_opaque(&kill->target.session)) {
+		refuse(kill, ER_UNKNOWN,
+		       "what session %llu executes cannot be seen (%s); KILL CONNECTION closes it",
+		       shown_id(kill),
+		       kill->target.session.flags & DBPS_TLS ? "TLS" : "it is older than dbps");
+		return;
+	}
+	if (!dbps_session_executes(&kill->target.session)) {
+		answer(kill, DBPS_KILL_MISSED, "missed: nothing is running in session %llu",
+		       shown_id(kill));
+		return;
+	}
+	r = arm(kill);
+	if (r < 0) {
+		answer_no_arm(kill, r);
+	} else if (r == 1) {
+		note_acted(kill, "another kill under way");
+		answer_settled_query(kill);
+	} else {
+		kill_query_armed(kill);
+	}
+}
+
+/* --- KILL CONNECTION --- */
+
+static void answer_closed(struct kill *kill)
+{
+	answer(kill, DBPS_KILL_CONFIRMED, "confirmed: session %llu closed after %.1f ms%s%s%s",
+	       shown_id(kill), settled_ms(kill), kill->acted[0] ? " (" : "", kill->acted,
+	       kill->acted[0] ? ")" : "");
+}
+
+static void answer_pending_connection(struct kill *kill, const struct dbps_link_error *link_error)
+{
+	char running[96];
+
+	describe_running(kill, running, sizeof(running));
+	if (!running[0])
+		snprintf(running, sizeof(running), "the server has not closed its end yet");
+	answer(kill, DBPS_KILL_PENDING, "pending: the connection is cut, but %s (%s%s%.150s)",
+	       running, kill->acted, link_error->text[0] ? "; no control link: " : "",
+	       link_error->text);
+}
+
+/*
+ * The socket first: from then on no further statement can come, so that what the server's own KILL
+ * ends is the last. It is needed only for a session that may execute: an idle one reads its socket.
+ */
+static void close_connection(struct kill *kill)
+{
+	struct dbps_link_error socket_error = {0}, link_error = {0};
+	int r = run(kill, dbps_closers, dbps_n_closers, &socket_error);
+	int r_link = -EALREADY;
+
+	if (dbps_session_executes(&kill->target.session) ||
+	    kill->target.session.phase == DBPS_PHASE_UNKNOWN || (r < 0 && r != -EALREADY))
+		r_link = run(kill, &dbps_link_closer, 1, &link_error);
+	if (r_link == 0 || r_link == -EALREADY)
+		link_error.text[0] = '\0';
+	if (r < 0 && r != -EALREADY && r_link < 0 && r_link != -ETIMEDOUT && !has_closed(kill)) {
+		refuse(kill, ER_UNKNOWN, "session %llu cannot be closed: %.120s; %.120s",
+		       shown_id(kill), socket_error.text, link_error.text);
+		return;
+	}
+	if (await_outcome(kill))
+		answer_closed(kill);
+	else
+		answer_pending_connection(kill, &link_error);
+}
+
+static void kill_connection(struct kill *kill)
+{
+	struct dbps_session now;
+	int r = arm(kill);
+
+	if (r < 0) {
+		answer_no_arm(kill, r);
+		return;
+	}
+	if (r == 1) {
+		note_acted(kill, "another kill under way");
+		answer_closed(kill);
+		return;
+	}
+	r = reread(kill, &now);
+	if (r == 0) {
+		kill->target.session = now;
+		close_connection(kill);
+	} else if (r == -ENOENT) {
+		answer(kill, DBPS_KILL_MISSED, "missed: session %llu had closed by itself",
+		       shown_id(kill));
+	} else {
+		refuse(kill, ER_UNKNOWN, "cannot read the session: %s", strerror(-r));
+	}
+}
+
+void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
+	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)
+{
+	struct kill kill = {
+		.request = request,
+		.answer = ret_answer,
+		.begin_ns = dbps_clock_ns(),
+	};
+
+	kill.target = (struct dbps_kill_target){
+		.kernel = kernel,
+		.registry = registry,
+		.connection = request->connection,
+		.deadline_ns = kill.begin_ns + (uint64_t)MAX(request->timeout_ms, 0) * 1000000u,
+	};
+	if (!find_session(&kill))
+		return;
+	learn(&kill);
+	if (request->connection)
+		kill_connection(&kill);
+	else
+		kill_query(&kill);
+	disarm(&kill);
+}

@@ -1,0 +1,210 @@
+/*
+ * Reset and shutdown.
+ *
+ * 1. A 4-tuple, an inode, a descriptor number and a process number can all come to mean another
+ * socket between the snapshot and the act; a cookie is never used twice while the machine is up. So
+ * the cookie decides: sock_diag compares it under the socket's reference (sock_diag_check_cookie()
+ * in net/core/sock_diag.c), and the copied descriptor refers to one socket for good when it is
+ * compared.
+ * 2. The calling thread is in the other network namespace only while the netlink socket is made,
+ * which belongs to the namespace that it was made in.
+ */
+#include "reset.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "cleanup.h"
+#include "log/log.h"
+#include "server/process.h"
+
+#ifndef SO_COOKIE
+#define SO_COOKIE 57
+#endif
+
+/* --- netlink in the session's network namespace --- */
+
+static int open_sock_diag(void)
+{
+	struct timeval second = {.tv_sec = 1};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+	if (fd < 0)
+		return -errno;
+	/* The kernel answers within the send; this is a guard against waiting for ever. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
+	return fd;
+}
+
+static int open_namespace(const struct dbps_session *session)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/net", session->tgid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESTALE : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* The server made this socket before it changed its namespace: not to be reached this way.
+	 */
+	if ((uint32_t)st.st_ino != session->netns)
+		return -EOPNOTSUPP;
+	return TAKE_FD(fd);
+}
+
+static int open_sock_diag_elsewhere(const struct dbps_session *session)
+{
+	_cleanup_close_ int own = -1, its = -1;
+	int fd;
+
+	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (own < 0)
+		return -errno;
+	its = open_namespace(session);
+	if (its < 0)
+		return its;
+	if (setns(its, CLONE_NEWNET) < 0)
+		return -errno;
+	fd = open_sock_diag();
+	if (setns(own, CLONE_NEWNET) < 0)
+		log_errno(-errno, "return to the own network namespace");
+	return fd;
+}
+
+static int open_sock_diag_for(const struct dbps_session *session)
+{
+	uint32_t own;
+	int r = dbps_process_namespace(0, "net", &own);
+
+	if (r < 0)
+		return r;
+	return own == session->netns ? open_sock_diag() : open_sock_diag_elsewhere(session);
+}
+
+/* --- TCP --- */
+
+struct destroy_request {
+	struct nlmsghdr header;
+	struct inet_diag_req_v2 diag;
+};
+
+/*
+ * IPv4 sessions of a listener on [::] are AF_INET6 sockets with mapped addresses; the kernel looks
+ * those up as IPv4 by itself (inet_diag_find_one_icsk() in net/ipv4/inet_diag.c).
+ */
+static struct destroy_request make_request(const struct dbps_session *session)
+{
+	struct destroy_request request = {
+		.header = {.nlmsg_len = sizeof(request),
+			   .nlmsg_type = SOCK_DESTROY,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+		.diag = {.sdiag_family = session->family == DBPS_FAMILY_INET6 ? AF_INET6 : AF_INET,
+			 .sdiag_protocol = IPPROTO_TCP,
+			 .idiag_states = UINT32_MAX},
+	};
+	struct inet_diag_sockid *id = &request.diag.id;
+
+	id->idiag_sport = htons(session->local_port);
+	id->idiag_dport = htons(session->remote_port);
+	memcpy(id->idiag_src, session->local_addr, sizeof(id->idiag_src));
+	memcpy(id->idiag_dst, session->remote_addr, sizeof(id->idiag_dst));
+	id->idiag_cookie[0] = (uint32_t)session->cookie;
+	id->idiag_cookie[1] = (uint32_t)(session->cookie >> 32);
+	return request;
+}
+
+/** @return The error that the kernel acknowledges with, 0 for none. */
+static int read_acknowledgement(int fd)
+{
+	union {
+		struct nlmsghdr header;
+		char bytes[1024];
+	} answer;
+	const struct nlmsgerr *error = NLMSG_DATA(&answer.header);
+	ssize_t len = recv(fd, &answer, sizeof(answer), 0);
+
+	if (len < 0)
+		return -errno;
+	if (!NLMSG_OK(&answer.header, (size_t)len) || answer.header.nlmsg_type != NLMSG_ERROR ||
+	    answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(*error)))
+		return -EPROTO;
+	return error->error;
+}
+
+int dbps_reset_tcp(const struct dbps_session *session)
+{
+	struct destroy_request request = make_request(session);
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (session->family != DBPS_FAMILY_INET && session->family != DBPS_FAMILY_INET6)
+		return -EOPNOTSUPP;
+	if (!session->cookie)
+		return -EINVAL; /* would match any */
+	fd = open_sock_diag_for(session);
+	if (fd < 0)
+		return fd;
+	if (sendto(fd, &request, sizeof(request), 0, (struct sockaddr *)&kernel, sizeof(kernel)) <
+	    0)
+		return -errno;
+	r = read_acknowledgement(fd);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+/* --- any socket --- */
+
+static int copy_descriptor(pid_t pid, int fd)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	long copy;
+
+	if (pidfd < 0)
+		return errno == ESRCH ? -ESTALE : -errno;
+	copy = syscall(SYS_pidfd_getfd, pidfd, fd, 0); /* close-on-exec by itself */
+	if (copy < 0)
+		return errno == EBADF || errno == ESRCH ? -ESTALE : -errno;
+	return (int)copy;
+}
+
+static int check_cookie(int fd, uint64_t wanted)
+{
+	uint64_t cookie;
+	socklen_t len = sizeof(cookie);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		return errno == ENOTSOCK ? -ESTALE : -errno;
+	return cookie == wanted ? 0 : -ESTALE;
+}
+
+int dbps_reset_shutdown(const struct dbps_session *session)
+{
+	_cleanup_close_ int fd = -1;
+	int r = dbps_process_socket_fd((pid_t)session->tgid, session->inode);
+
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ? -ESTALE : r;
+	fd = copy_descriptor((pid_t)session->tgid, r);
+	if (fd < 0)
+		return fd;
+	r = check_cookie(fd, session->cookie);
+	if (r < 0)
+		return r;
+	if (shutdown(fd, SHUT_RDWR) < 0)
+		return errno == ENOTCONN ? -ESTALE : -errno;
+	return 0;
+}
