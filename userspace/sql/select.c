@@ -165,6 +165,11 @@ static int read_variable(const struct sql_connection *connection, struct sql_inp
 	return 0;
 }
 
+static bool begins_with_digit(const struct dbps_token *token)
+{
+	return token->type == DBPS_TOKEN_WORD && *token->start >= '0' && *token->start <= '9';
+}
+
 /* Digits, with a point and a sign where they stand: told as they were written. */
 static int read_number(struct sql_input *input, struct item *item)
 {
@@ -208,8 +213,7 @@ static int read_expression(const struct sql_connection *connection, struct sql_i
 
 	if (token->type == DBPS_TOKEN_STRING)
 		return read_string(input, item);
-	if (dbps_token_is_char(token, '-') ||
-	    (token->type == DBPS_TOKEN_WORD && *token->start >= '0' && *token->start <= '9'))
+	if (dbps_token_is_char(token, '-') || begins_with_digit(token))
 		return read_number(input, item);
 	if (sql_take_char(input, '@'))
 		return sql_take_char(input, '@') ? read_variable(connection, input, item) : -EINVAL;
@@ -248,6 +252,8 @@ static int read_alias(struct sql_input *input, struct item *item)
 
 	if (!sql_take_word(input, "AS") && ends_list(&input->token))
 		return 0;
+	if (begins_with_digit(&input->token))
+		return -EINVAL;
 	if (input->token.type == DBPS_TOKEN_WORD) {
 		name_item(item, input->token.start, input->token.len);
 	} else if (input->token.type == DBPS_TOKEN_CHAR || input->token.type == DBPS_TOKEN_END) {

@@ -1,0 +1,200 @@
+/*
+ * A kernel, a registry and a kill that are not there: what the console asks of them is answered
+ * from variables that a test sets. Include in one file only; session rows and columns are the real
+ * ones.
+ */
+#ifndef DBPS_CONSOLE_FAKES_H
+#define DBPS_CONSOLE_FAKES_H
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernel/kernel.h"
+#include "kill/kill.h"
+#include "server/registry.h"
+
+#define FAKE_MAX_ROWS 16
+
+struct fake_session {
+	uint64_t cookie, id;
+	uint32_t tgid, uid, pid;
+	const char *user, *db, *text;
+};
+
+static struct {
+	struct dbps_server_view servers[4];
+	size_t n_servers;
+	struct fake_session sessions[FAKE_MAX_ROWS];
+	size_t n_sessions;
+	int snapshot_error;
+	struct dbps_kill_answer kill_answer;
+	struct dbps_kill_request kill_request; /* the last one; id 0: none came */
+} fake;
+
+static uint64_t fake_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void fake_fill(const struct fake_session *from, struct dbps_snapshot_row *row)
+{
+	struct dbps_session *session = &row->session;
+
+	row->now_ns = fake_now_ns();
+	session->flags = DBPS_KNOWN_LOGIN | DBPS_KNOWN_CAPS | DBPS_FRAMED_IN;
+	session->flags |= from->id ? DBPS_KNOWN_ID : 0;
+	session->flags |= from->text ? DBPS_HAS_TEXT : 0;
+	session->phase = from->text ? DBPS_PHASE_FIRST : DBPS_PHASE_IDLE;
+	session->command = 0x03;
+	session->family = DBPS_FAMILY_UNIX;
+	session->tgid = from->tgid;
+	session->cookie = from->cookie;
+	session->id = from->id;
+	session->client_pid = from->pid;
+	session->client_uid = from->uid;
+	session->sequence = 1;
+	session->start_ns = session->end_ns = row->now_ns - 7000000000;
+	session->user_len = (uint8_t)strlen(from->user);
+	memcpy(session->user, from->user, session->user_len);
+	session->db_len = from->db ? (uint8_t)strlen(from->db) : 0;
+	memcpy(session->db, from->db ? from->db : "", session->db_len);
+}
+
+/* The text follows the head, padded to 8 bytes. */
+static size_t fake_put_row(const struct fake_session *from, char *at)
+{
+	struct dbps_snapshot_row *row = (struct dbps_snapshot_row *)at;
+	size_t len = from->text ? strlen(from->text) : 0;
+
+	fake_fill(from, row);
+	row->session.text_len = (uint32_t)len;
+	row->text_have = (uint32_t)len;
+	memcpy(at + sizeof(*row), from->text ? from->text : "", len);
+	row->size = (uint32_t)((sizeof(*row) + len + 7) & ~7ULL);
+	return row->size;
+}
+
+int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
+			 void **ret_data, size_t *ret_len)
+{
+	char *data = calloc(FAKE_MAX_ROWS, sizeof(struct dbps_snapshot_row) + 4096);
+	size_t len = 0;
+
+	(void)kernel;
+	(void)text_bytes;
+	if (fake.snapshot_error) {
+		free(data);
+		return fake.snapshot_error;
+	}
+	for (size_t i = 0; i < fake.n_sessions; i++)
+		if (!cookie || cookie == fake.sessions[i].cookie)
+			len += fake_put_row(&fake.sessions[i], data + len);
+	*ret_data = data;
+	*ret_len = len;
+	return 0;
+}
+
+int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_key *key,
+			 char **ret_text, size_t *ret_len, size_t *ret_whole_len)
+{
+	(void)kernel, (void)key, (void)ret_text, (void)ret_len, (void)ret_whole_len;
+	return -ENOENT;
+}
+
+const char *const dbps_loss_names[DBPS_LOSS_N] = {
+	"no_storage", "contended", "unreadable",    "unknown_call", "bad_packet",
+	"packets",    "resync",	   "prepared_text", "event",	    "torn",
+};
+
+int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N])
+{
+	(void)kernel;
+	memset(ret_losses, 0, DBPS_LOSS_N * sizeof(*ret_losses));
+	ret_losses[DBPS_LOSS_BAD_PACKET] = 3;
+	return 0;
+}
+
+int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
+{
+	static const struct dbps_feature features[] = {
+		{"tp_btf/sock_recv_length", "the tap", true, true, NULL, NULL, ""},
+		{"fast_thing", "speed", false, false, "slow_thing", "time", "kernel too old"},
+		{"no_thing", "luck", false, false, NULL, "luck itself", ""},
+	};
+
+	*ret_features = malloc(sizeof(features));
+	memcpy(*ret_features, features, sizeof(features));
+	*ret_n = sizeof(features) / sizeof(features[0]);
+	return 0;
+}
+
+int dbps_registry_list(struct dbps_registry *registry, struct dbps_server_view **ret_views,
+		       size_t *ret_n)
+{
+	(void)registry;
+	*ret_views = malloc(sizeof(fake.servers));
+	memcpy(*ret_views, fake.servers, sizeof(fake.servers));
+	*ret_n = fake.n_servers;
+	return 0;
+}
+
+int dbps_registry_by_name(struct dbps_registry *registry, const char *name,
+			  struct dbps_server_view *ret)
+{
+	(void)registry;
+	for (size_t i = 0; i < fake.n_servers; i++) {
+		if (strcmp(fake.servers[i].name, name))
+			continue;
+		*ret = fake.servers[i];
+		return 0;
+	}
+	return -ENOENT;
+}
+
+void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
+	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)
+{
+	(void)kernel, (void)registry;
+	fake.kill_request = *request;
+	*ret_answer = fake.kill_answer;
+}
+
+/* Two servers: the first one's ids are plain, those of the second one begin at 1 << 32. */
+static void fake_reset(void)
+{
+	memset(&fake, 0, sizeof(fake));
+	fake.n_servers = 2;
+	fake.servers[0] =
+		(struct dbps_server_view){.index = 0,
+					  .pid = 100,
+					  .engine = DBPS_ENGINE_MARIADB,
+					  .name = "mariadb-3306",
+					  .version = "10.11.19-MariaDB",
+					  .addresses = "0.0.0.0:3306",
+					  .link = DBPS_LINK_UP,
+					  .link_text = "root over /run/mysqld/mysqld.sock"};
+	fake.servers[1] =
+		(struct dbps_server_view){.index = 1,
+					  .pid = 200,
+					  .engine = DBPS_ENGINE_MYSQL,
+					  .name = "mysql-3307",
+					  .link = DBPS_LINK_DOWN,
+					  .link_text = "Access denied for user 'root'@'localhost'"};
+	fake.n_sessions = 4;
+	fake.sessions[0] = (struct fake_session){1001, 41,	100,	1000,
+						 5000, "admin", "test", "select sleep(60)"};
+	fake.sessions[1] = (struct fake_session){1002, 42, 100, 1001, 5001, "app", NULL, NULL};
+	fake.sessions[2] = (struct fake_session){1003, 41, 200, 1001, 5002, "other", "x", "do 1"};
+	fake.sessions[3] = (struct fake_session){1004, 0, 200, 1001, 5003, "early", NULL, NULL};
+	fake.kill_answer = (struct dbps_kill_answer){
+		.outcome = DBPS_KILL_CONFIRMED,
+		.elapsed_ms = 1.4,
+		.text = "confirmed: statement 3 interrupted after 1.4 ms (control link)"};
+}
+
+#endif

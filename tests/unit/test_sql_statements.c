@@ -1,0 +1,551 @@
+/*
+ * Every statement of the console with its answer: to root, to a caller without rights, with a
+ * server chosen and without.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "cleanup.h"
+#include "daemon/daemon.h"
+#include "sql/connection.h"
+#include "sql/statements.h"
+
+#include "console_answer.h"
+#include "console_fakes.h"
+
+static struct dbps_daemon test_daemon = {.config = {.socket = (char *)"/run/dbps/test.sock",
+						    .max_connections = 9,
+						    .kill_wait_ms = 1234}};
+static struct sql_counters counters;
+static struct sql_connection connection;
+
+static int set_up(void **state)
+{
+	(void)state;
+	fake_reset();
+	memset(&connection, 0, sizeof(connection));
+	connection.daemon = &test_daemon;
+	connection.counters = &counters;
+	connection.id = 7;
+	connection.caller = (struct dbps_caller){.rights = DBPS_RIGHT_PROCESS | DBPS_RIGHT_SUPER,
+						 .user = "root"};
+	strcpy(connection.login, "someone");
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	wire_writer_done(&connection.channel.out);
+	return 0;
+}
+
+static void become(uid_t uid, const char *name, unsigned int rights)
+{
+	connection.caller.uid = uid;
+	connection.caller.rights = rights;
+	snprintf(connection.caller.user, sizeof(connection.caller.user), "%s", name);
+}
+
+/* The whole answer, and that there is exactly one. Owned by the caller. */
+static char *ask(const char *statement)
+{
+	struct wire_writer *out = &connection.channel.out;
+	struct wire_cursor bytes;
+	char *answer;
+
+	out->len = 0;
+	sql_execute(&connection, statement, strlen(statement));
+	assert_int_equal(out->error, 0);
+	bytes = wire_cursor(out->bytes, out->len);
+	answer = answer_read(&bytes);
+	assert_int_equal(bytes.left, 0);
+	return answer;
+}
+
+static void assert_answer(const char *statement, const char *want)
+{
+	_cleanup_free_ char *answer = ask(statement);
+
+	assert_string_equal(answer, want);
+}
+
+static void assert_answer_begins(const char *statement, const char *want)
+{
+	_cleanup_free_ char *answer = ask(statement);
+
+	if (strncmp(answer, want, strlen(want)))
+		assert_string_equal(answer, want);
+}
+
+static void assert_answer_has(const char *statement, const char *want)
+{
+	_cleanup_free_ char *answer = ask(statement);
+
+	if (!strstr(answer, want))
+		assert_string_equal(answer, want);
+}
+
+static void root_sees_the_whole_host(void **state)
+{
+	(void)state;
+	assert_answer("show processlist",
+		      "Id|User|Host|db|Command|Time|State|Info\n"
+		      "41|admin|localhost|test|Query|7|ACTIVE|select sleep(60)\n"
+		      "42|app|localhost|\\N|Sleep|7|SLEEP|\\N\n"
+		      "4294967337|other|localhost|x|Query|7|ACTIVE|do 1\n"
+		      "4503599627371500|early|localhost|\\N|Sleep|7|SLEEP|\\N\n");
+}
+
+static void a_chosen_server_has_its_own_ids(void **state)
+{
+	(void)state;
+	assert_answer("use mysql-3307", "OK: ");
+	assert_answer("show full processlist",
+		      "Id|User|Host|db|Command|Time|State|Info\n"
+		      "41|other|localhost|x|Query|7|ACTIVE|do 1\n"
+		      "4503599627371500|early|localhost|\\N|Sleep|7|SLEEP|\\N\n");
+	assert_answer("select database()", "database()\nmysql-3307\n");
+}
+
+static void others_see_their_own_sessions(void **state)
+{
+	(void)state;
+	become(1000, "admin", 0);
+	assert_answer("show processlist",
+		      "Id|User|Host|db|Command|Time|State|Info\n"
+		      "41|admin|localhost|test|Query|7|ACTIVE|select sleep(60)\n");
+	become(1000, "admin", DBPS_RIGHT_SUPER);
+	assert_answer_has("show processlist", "\n41|admin");
+	become(1000, "admin", DBPS_RIGHT_PROCESS);
+	assert_answer_has("show processlist", "\n42|app");
+}
+
+static void info_is_cut_at_100_bytes_between_characters(void **state)
+{
+	char text[140];
+
+	(void)state;
+	memset(text, 'x', 99);
+	strcpy(text + 99, "\xc3\xbc and more");
+	fake.sessions[0].text = text;
+	fake.n_sessions = 1;
+	_cleanup_free_ char *plain = ask("show processlist");
+	assert_string_equal(strrchr(plain, '|') + 100, "\n");
+	_cleanup_free_ char *full = ask("show full processlist");
+	assert_string_equal(strrchr(full, '|') + 100, "\xc3\xbc and more\n");
+	_cleanup_free_ char *sessions = ask("show sessions");
+	assert_null(strstr(sessions, "and more"));
+}
+
+static void sessions_have_every_column(void **state)
+{
+	(void)state;
+	assert_answer_begins("show full sessions",
+			     "id|user|host|db|command|time|state|info|server|");
+}
+
+static void kill_names_session_and_kind(void **state)
+{
+	static const struct {
+		const char *statement;
+		uint64_t id;
+		bool connection;
+	} kills[] = {
+		{"kill 41", 41, true},
+		{"KILL CONNECTION 41;", 41, true},
+		{"kill query '41'", 41, false},
+		{"Kill Query \" 41 \" -- now", 41, false},
+		{"/* a */ kill /* b */ query # c\n 41 ;", 41, false},
+		{"kill 4503599627371500", 4503599627371500, true},
+		{"kill 18446744073709551615", UINT64_MAX, true},
+		{"kill 0", 0, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(kills); i++) {
+		fake.kill_request.id = 77;
+		assert_answer(kills[i].statement,
+			      "OK: confirmed: statement 3 interrupted after 1.4 ms (control link)");
+		assert_true(fake.kill_request.id == kills[i].id);
+		assert_int_equal(fake.kill_request.connection, kills[i].connection);
+		assert_int_equal(fake.kill_request.timeout_ms, 1234);
+		assert_ptr_equal(fake.kill_request.caller, &connection.caller);
+	}
+}
+
+static void kill_of_no_id_kills_nothing(void **state)
+{
+	static const char *const wrong[] = {
+		"kill",		  "kill query",	  "kill connection",  "kill 41 42",
+		"kill x",	  "kill '4x'",	  "kill ''",	      "kill '41",
+		"kill 4.1",	  "kill 0x29",	  "kill 41; kill 42", "kill query id 41",
+		"kill (41)",	  "kill hard 41", "kill user admin",  "kill query connection 41",
+		"kill '41' '42'", "kill null",	  "kill @a",	      "kill - ",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		fake.kill_request.timeout_ms = 0;
+		assert_answer_begins(wrong[i], "ERR 1064 42000: ");
+		assert_int_equal(fake.kill_request.timeout_ms, 0);
+	}
+}
+
+static void ids_that_nothing_can_have_are_unknown(void **state)
+{
+	(void)state;
+	assert_answer("kill -1", "ERR 1094 HY000: Unknown thread id: -1");
+	assert_answer("kill 18446744073709551616",
+		      "ERR 1094 HY000: Unknown thread id: 18446744073709551616");
+	assert_answer("use mariadb-3306", "OK: ");
+	assert_answer("kill 4294967337", "ERR 1094 HY000: Unknown thread id: 4294967337");
+	assert_int_equal(fake.kill_request.timeout_ms, 0);
+}
+
+static void kill_takes_the_ids_of_the_chosen_server(void **state)
+{
+	(void)state;
+	assert_answer("use mysql-3307", "OK: ");
+	assert_answer_begins("kill query 41", "OK: confirmed");
+	assert_true(fake.kill_request.id == ((1ULL << 32) | 41));
+	/* A session whose id is not known, when it is of this server and when of another. */
+	assert_answer_begins("kill 4503599627371500", "OK: confirmed");
+	assert_true(fake.kill_request.id == (DBPS_ID_UNKNOWN | 1004));
+	assert_answer("kill 4503599627371497",
+		      "ERR 1094 HY000: Unknown thread id: 4503599627371497");
+}
+
+static void errors_of_kill_name_the_id_that_was_asked_for(void **state)
+{
+	(void)state;
+	assert_answer("use mysql-3307", "OK: ");
+	fake.kill_answer = (struct dbps_kill_answer){DBPS_KILL_REFUSED, 1094, "HY000", 0,
+						     "Unknown thread id: 4294967337"};
+	assert_answer("kill 41", "ERR 1094 HY000: Unknown thread id: 41");
+	fake.kill_answer.error = 1095;
+	assert_answer("kill 41", "ERR 1095 HY000: You are not owner of thread 41");
+	fake.kill_answer = (struct dbps_kill_answer){DBPS_KILL_REFUSED, 1105, "HY000", 0,
+						     "nothing can reach the statement"};
+	assert_answer("kill 41", "ERR 1105 HY000: nothing can reach the statement");
+}
+
+static void a_pending_kill_is_a_warning(void **state)
+{
+	(void)state;
+	fake.kill_answer.outcome = DBPS_KILL_PENDING;
+	strcpy(fake.kill_answer.text, "pending: still running");
+	assert_answer("kill query 41", "OK 1: pending: still running");
+	assert_answer("select @@warning_count", "@@warning_count\n1\n");
+	assert_answer("show count(*) warnings", "@@session.warning_count\n1\n");
+	assert_answer("show count(*) errors", "@@session.error_count\n0\n");
+	assert_answer("show errors", "Level|Code|Message\n");
+	assert_answer("show warnings limit 0", "Level|Code|Message\n");
+	assert_answer("show warnings", "Level|Code|Message\nWarning|1105|pending: still running\n");
+	assert_answer_begins("show grants", "Grants");
+	assert_answer("show warnings", "Level|Code|Message\n");
+}
+
+static void a_missed_kill_is_ok(void **state)
+{
+	(void)state;
+	fake.kill_answer.outcome = DBPS_KILL_MISSED;
+	strcpy(fake.kill_answer.text, "missed: it had ended");
+	assert_answer("kill query 41", "OK: missed: it had ended");
+	assert_answer("show warnings", "Level|Code|Message\n");
+}
+
+static void errors_are_kept_for_show_warnings(void **state)
+{
+	(void)state;
+	fake.kill_answer = (struct dbps_kill_answer){DBPS_KILL_REFUSED, 1094, "HY000", 0,
+						     "Unknown thread id: 5"};
+	assert_answer("kill 5", "ERR 1094 HY000: Unknown thread id: 5");
+	assert_answer("show errors", "Level|Code|Message\nError|1094|Unknown thread id: 5\n");
+	assert_answer("show warnings", "Level|Code|Message\nError|1094|Unknown thread id: 5\n");
+}
+
+static void servers_are_for_those_with_process(void **state)
+{
+	(void)state;
+	assert_answer("show servers", "name|engine|version|pid|addresses|sessions|link|link_text\n"
+				      "mariadb-3306|mariadb|10.11.19-MariaDB|100|0.0.0.0:3306|2|up|"
+				      "root over /run/mysqld/mysqld.sock\n"
+				      "mysql-3307|mysql|\\N|200||2|down|"
+				      "Access denied for user 'root'@'localhost'\n");
+	become(1000, "admin", DBPS_RIGHT_SUPER);
+	assert_answer("show servers",
+		      "ERR 1227 42000: Access denied; you need (at least one of) the PROCESS "
+		      "privilege(s) for this operation");
+	assert_answer_begins("show doctor", "ERR 1227 42000: ");
+}
+
+static void doctor_tells_what_works(void **state)
+{
+	(void)state;
+	assert_answer_begins("show doctor", "subject|item|status|detail\n"
+					    "kernel|tp_btf/sock_recv_length|ok|the tap\n");
+	assert_answer_has("show doctor", "\nkernel|fast_thing|fallback|");
+	assert_answer_has("show doctor", "\nkernel|no_thing|missing|");
+	assert_answer_has("show doctor", "\nmariadb-3306|KILL QUERY|ok|");
+	assert_answer_has("show doctor", "\nmysql-3307|control link|problem|Access denied");
+	assert_answer_has("show doctor", "\nmysql-3307|KILL QUERY|problem|");
+	assert_answer_has("show doctor", "\nlosses|bad_packet|problem|3 times\n");
+}
+
+static void grants_say_what_the_caller_may(void **state)
+{
+	(void)state;
+	assert_answer("show grants", "Grants for root@localhost\n"
+				     "GRANT PROCESS, SUPER ON *.* TO 'root'@'localhost'\n");
+	become(5, "eve", 0);
+	assert_answer("show grants for current_user()",
+		      "Grants for eve@localhost\n"
+		      "GRANT USAGE ON *.* TO 'eve'@'localhost'\n");
+	become(5, "eve", DBPS_RIGHT_SUPER);
+	assert_answer("SHOW GRANTS FOR CURRENT_USER;",
+		      "Grants for eve@localhost\nGRANT SUPER ON *.* TO 'eve'@'localhost'\n");
+	assert_answer_begins("show grants for 'bob'@'%'", "ERR 1064");
+}
+
+static void databases_are_servers(void **state)
+{
+	(void)state;
+	assert_answer("show databases", "Database\nmariadb-3306\nmysql-3307\n");
+	assert_answer("show schemas like 'my%'", "Database\nmysql-3307\n");
+	assert_answer("show tables", "Tables\n");
+	assert_answer("show full tables from `x` like 'y'", "Tables\n");
+}
+
+static void use_takes_names_of_servers(void **state)
+{
+	(void)state;
+	assert_answer("use `mysql-3307`", "OK: ");
+	assert_answer("USE 'mariadb-3306';", "OK: ");
+	assert_answer("use nothing", "ERR 1049 42000: Unknown database 'nothing'");
+	assert_answer("select schema()", "schema()\nmariadb-3306\n");
+	assert_answer_begins("use", "ERR 1064");
+	assert_answer_begins("use a b; c", "ERR 1064");
+	assert_answer_begins("use `", "ERR 1064");
+	/* Longer than a name can be, but like one as far as it is looked at. */
+	assert_answer_begins(
+		"use mariadb-3306xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+		"ERR 1049");
+}
+
+static void a_chosen_server_that_has_gone_is_unknown(void **state)
+{
+	(void)state;
+	assert_answer("use mysql-3307", "OK: ");
+	fake.n_servers = 1;
+	assert_answer("show processlist", "ERR 1049 42000: Unknown database 'mysql-3307'");
+	assert_answer("kill 41", "ERR 1094 HY000: Unknown thread id: 41");
+}
+
+static void status_and_losses_are_counted(void **state)
+{
+	(void)state;
+	assert_answer("show losses",
+		      "name|count\nno_storage|0\ncontended|0\nunreadable|0\nunknown_call|0\n"
+		      "bad_packet|3\npackets|0\nresync|0\nprepared_text|0\nevent|0\ntorn|0\n");
+	assert_answer("show global status like 'dbps_loss_bad%'",
+		      "Variable_name|Value\nDbps_loss_bad_packet|3\n");
+	assert_answer_has("show status", "\nUptime|");
+}
+
+static void variables_are_told_both_ways(void **state)
+{
+	(void)state;
+	assert_answer("show variables like 'autocommit'", "Variable_name|Value\nautocommit|ON\n");
+	assert_answer("select @@autocommit", "@@autocommit\n1\n");
+	assert_answer("show session variables where variable_name = 'socket'",
+		      "Variable_name|Value\nsocket|/run/dbps/test.sock\n");
+	assert_answer("SELECT @@session.max_allowed_packet, @@GLOBAL.wait_timeout as w limit 1",
+		      "@@session.max_allowed_packet|w\n1048576|28800\n");
+	assert_answer("select @@nothing", "ERR 1193 HY000: Unknown system variable 'nothing'");
+}
+
+static void every_variable_has_a_value(void **state)
+{
+	(void)state;
+	_cleanup_free_ char *answer = ask("show variables");
+	size_t lines = 0;
+
+	for (const char *at = answer; (at = strchr(at, '\n')); at++)
+		lines++;
+	assert_true(lines > 40);
+	assert_null(strstr(answer, "|\\N"));
+}
+
+static void selects_are_what_clients_ask(void **state)
+{
+	(void)state;
+	assert_answer("select @@version_comment limit 1",
+		      "@@version_comment\ndbps: database sessions seen from the kernel\n");
+	assert_answer("select connection_id()", "connection_id()\n7\n");
+	assert_answer("SELECT CURRENT_USER(), USER()",
+		      "CURRENT_USER()|USER()\nroot@localhost|someone@localhost\n");
+	assert_answer("select current_user", "current_user\nroot@localhost\n");
+	assert_answer("select DATABASE(), version() /*!50038 , @@autocommit */",
+		      "DATABASE()|version()|@@autocommit\n\\N|5.7.99-dbps-" DBPS_VERSION "|1\n");
+	assert_answer("select 1", "1\n1\n");
+	assert_answer("select -1, 1.5, 'it''s' as `a b`, null n, true \"t\" from dual",
+		      "-1|1.5|a b|n|t\n-1|1.5|it's|\\N|1\n");
+	assert_answer("select 1 limit 0", "1\n");
+}
+
+static void other_selects_are_refused(void **state)
+{
+	static const char *const other[] = {
+		"select",
+		"select *",
+		"select 1 from t",
+		"select 1 + 1",
+		"select sleep(1)",
+		"select user",
+		"select connection_id(1)",
+		"select 1,",
+		"select 'x",
+		"select @a",
+		"select 1 limit",
+		"select 1; select 2",
+		"select @@",
+		"select @@session.",
+		"select 1 as",
+		"select version",
+		"select 1 2",
+		"select - ",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(other); i++)
+		assert_answer_begins(other[i], "ERR 1064 42000: ");
+}
+
+static void too_many_expressions_are_refused(void **state)
+{
+	char text[2000] = "select 1";
+
+	(void)state;
+	for (int i = 1; i < 64; i++)
+		strcat(text, ",1");
+	assert_answer_begins(text, "1|1|");
+	strcat(text, ",1");
+	assert_answer_begins(text, "ERR 1064");
+}
+
+static void settings_of_the_connection_are_accepted(void **state)
+{
+	static const char *const accepted[] = {
+		"set names utf8mb4",
+		"SET autocommit=1",
+		"set @@session.sql_mode = 'A,B'",
+		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+		"set @a = 1",
+		"SET @@SQL_QUOTE_SHOW_CREATE = 1/*!40101, @@SQL_MODE='X'*/",
+		"begin",
+		"commit work",
+		"start transaction read only",
+		"rollback;",
+		"START TRANSACTION",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(accepted); i++)
+		assert_answer(accepted[i], "OK: ");
+}
+
+static void settings_of_others_are_not(void **state)
+{
+	static const char *const refused[] = {
+		"set",
+		"set global read_only = 0",
+		"set @@global.x = 1",
+		"set password = 'x'",
+		"set a = 'x",
+		"set a = 1; drop table t",
+		"set statement a = 1 for select 1",
+		"begin; select 1",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		assert_answer_begins(refused[i], "ERR 1064 42000: ");
+}
+
+static void nothing_is_an_empty_query(void **state)
+{
+	(void)state;
+	assert_answer("", "ERR 1065 42000: Query was empty");
+	assert_answer(" ; ", "ERR 1065 42000: Query was empty");
+	assert_answer("-- only this", "ERR 1065 42000: Query was empty");
+}
+
+static void an_error_says_where_and_what_is_understood(void **state)
+{
+	_cleanup_free_ char *answer = ask("show full tablets now, "
+					  "and the rest of a text that is not quoted any more");
+
+	(void)state;
+	assert_non_null(
+		strstr(answer, "near 'tablets now, and the rest of a text that is not '. "));
+	/* The whole list fits into what client libraries keep. */
+	assert_string_equal(strrchr(answer, ';'), "; SET name = value, ...");
+	assert_true(strlen(answer) <= strlen("ERR 1064 42000: ") + 511);
+	for (size_t i = 0; i < sql_n_statements; i++)
+		if (sql_statements[i].help)
+			assert_non_null(strstr(answer, sql_statements[i].pattern));
+}
+
+static void failures_are_told(void **state)
+{
+	(void)state;
+	fake.snapshot_error = -EOPNOTSUPP;
+	assert_answer("show processlist",
+		      "ERR 1105 HY000: dbps could not find out: Operation not supported");
+	assert_answer_begins("show servers", "ERR 1105");
+}
+
+#define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(root_sees_the_whole_host),
+		test(a_chosen_server_has_its_own_ids),
+		test(others_see_their_own_sessions),
+		test(info_is_cut_at_100_bytes_between_characters),
+		test(sessions_have_every_column),
+		test(kill_names_session_and_kind),
+		test(kill_of_no_id_kills_nothing),
+		test(ids_that_nothing_can_have_are_unknown),
+		test(kill_takes_the_ids_of_the_chosen_server),
+		test(errors_of_kill_name_the_id_that_was_asked_for),
+		test(a_pending_kill_is_a_warning),
+		test(a_missed_kill_is_ok),
+		test(errors_are_kept_for_show_warnings),
+		test(servers_are_for_those_with_process),
+		test(doctor_tells_what_works),
+		test(grants_say_what_the_caller_may),
+		test(databases_are_servers),
+		test(use_takes_names_of_servers),
+		test(a_chosen_server_that_has_gone_is_unknown),
+		test(status_and_losses_are_counted),
+		test(variables_are_told_both_ways),
+		test(every_variable_has_a_value),
+		test(selects_are_what_clients_ask),
+		test(other_selects_are_refused),
+		test(too_many_expressions_are_refused),
+		test(settings_of_the_connection_are_accepted),
+		test(settings_of_others_are_not),
+		test(nothing_is_an_empty_query),
+		test(an_error_says_where_and_what_is_understood),
+		test(failures_are_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
