@@ -73,7 +73,7 @@ $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@
 
-$(BUILD)/userspace/kernel/%.o: $(BUILD)/dbps.skel.h
+$(BUILD)/userspace/kernel/load.o: $(BUILD)/dbps.skel.h
 
 $(BUILD)/%.o: %.c
 	$(call say,CC,$@)

@@ -6,8 +6,8 @@
  * 1. An entry is settled once: settled_ns goes from 0 to a time, after the other fields.
  * 2. A QUERY cancel of statement n is settled by the end of n, by the begin of a later statement, or by the
  *    end of the session; a CONNECTION cancel by the end of the session alone.
- * 3. What ended before the entry was armed is not seen here: the daemon reads the session once more
- *    after arming.
+ * 3. An entry is armed under the record's lock (dbps_arm), which sets DBPS_CANCEL_ARMED: from then on every
+ *    tap of the session looks here. One whose statement is over by then is settled at once.
  */
 #ifndef DBPS_BPF_CANCEL_H
 #define DBPS_BPF_CANCEL_H
@@ -22,8 +22,10 @@ __noinline int cancel_settle(struct dbps_session *s, __u32 outcome, __u32 error)
 		return 0;
 	cookie = s->cookie;
 	c = bpf_map_lookup_elem(&dbps_cancels, &cookie);
-	if (!c || c->settled_ns)
+	if (!c || c->settled_ns) {
+		s->flags &= ~DBPS_CANCEL_ARMED;
 		return 0;
+	}
 	if (outcome != DBPS_OUTCOME_CLOSED) {
 		if (c->action != DBPS_CANCEL_QUERY)
 			return 0;
@@ -48,12 +50,10 @@ __noinline int cancel_settle(struct dbps_session *s, __u32 outcome, __u32 error)
 	return 0;
 }
 
-/* Called at every end, begin and close; costs one load while nothing is armed. */
+/* Called at every end, begin and close. */
 static __always_inline void cancel_check(struct dbps_session *s, __u32 outcome, __u32 error)
 {
-	struct dbps_control *control = control_get();
-
-	if (control && control->cancels_armed)
+	if (s->flags & DBPS_CANCEL_ARMED)
 		cancel_settle(s, outcome, error);
 }
 

@@ -7,9 +7,6 @@
 /* Bytes kept of a request: command byte and text. The maps that hold requests are sized with it. */
 const volatile __u32 dbps_body_cap = DBPS_TEXT_DEFAULT + 1;
 
-/* Bytes of an answer that are read at once. */
-#define DBPS_WINDOW 1024
-
 /*
  * socket -> its session. Written by the taps, under the record's lock; gone with the socket. The value
  * is larger than the struct: the daemon sets its size, and the type that goes with it, at load.
@@ -94,17 +91,13 @@ struct {
 	__uint(max_entries, 64 * 1024);
 } dbps_events SEC(".maps");
 
-/* Bytes of the answer being read. A head may start at each of them. */
-struct dbps_window {
-	__u8 b[DBPS_WINDOW + 4 + sizeof(struct dbps_head)];
-};
-
+/* The bytes that may be a greeting, before there is a record. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dbps_window);
-} dbps_windows SEC(".maps");
+} dbps_greetings SEC(".maps");
 
 /* The row that a snapshot is making, with room for its text. */
 struct dbps_row_scratch {

@@ -139,7 +139,6 @@ static __always_inline void session_header(struct dbps_session *s)
 
 struct feed {
 	struct dbps_record *r;
-	struct dbps_window *window;
 	struct dbps_span span;
 	__u32 total;
 	__u32 pos;
@@ -305,7 +304,7 @@ static __always_inline int window_fill(struct feed *f)
 		n = DBPS_WINDOW;
 	f->window_start = f->pos;
 	f->window_len = 0;
-	if (dbps_span_read(&f->span, f->pos, f->window->b, n))
+	if (dbps_span_read(&f->span, f->pos, f->r->window.b, n))
 		return -1;
 	f->window_len = n;
 	return 0;
@@ -329,7 +328,7 @@ static __always_inline int sent_whole(struct feed *f)
 	}
 	if (off >= DBPS_WINDOW || off + 4 > f->window_len)
 		return 0;
-	h = f->window->b + off;
+	h = f->r->window.b + off;
 	len = mysql_u24(h);
 	if (off + 4 + len > f->window_len) {
 		if (!off || 4 + len > DBPS_WINDOW || f->pos + 4 + len > f->total)
@@ -337,7 +336,7 @@ static __always_inline int sent_whole(struct feed *f)
 		if (window_fill(f))
 			return -1;
 		off = 0;
-		h = f->window->b;
+		h = f->r->window.b;
 		if (4 + len > f->window_len)
 			return 0;
 	}
@@ -424,15 +423,11 @@ static __noinline int session_sent(struct dbps_record *r, __u64 base, __u32 n)
 {
 	struct feed f = {.r = r, .span = {base}, .total = n};
 	struct dbps_session *s = &r->s;
-	__u32 zero = 0;
 
 	s->bytes_out += n;
 	s->flags |= DBPS_SENT;
 	if (s->flags & (DBPS_TLS | DBPS_COMPRESSED) || s->phase == DBPS_PHASE_UNFRAMED ||
 	    s->phase == DBPS_PHASE_UNKNOWN || s->phase == DBPS_PHASE_CLOSED)
-		return 0;
-	f.window = bpf_map_lookup_elem(&dbps_windows, &zero);
-	if (!f.window)
 		return 0;
 	bpf_loop(MAX_PIECES, sent_loop, &f, 0);
 	if (f.pos < n && s->phase != DBPS_PHASE_UNFRAMED && s->phase != DBPS_PHASE_UNKNOWN)

@@ -117,7 +117,7 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 		to->row.session.cookie = r->s.cookie;
 		to->row.session.gen = 1; /* the daemon reads this one again */
 	}
-	if (control->cancels_armed)
+	if (to->row.session.flags & DBPS_CANCEL_ARMED)
 		snapshot_mark_killed(&to->row.session);
 	to->row.text_have = (__u32)text;
 	size = (sizeof(to->row) + (__u32)text + 7) & ~7u;
@@ -125,6 +125,40 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 	to->row.now_ns = bpf_ktime_get_ns();
 	if (size <= sizeof(to->row) + DBPS_TEXT_MAX)
 		bpf_seq_write(ctx->meta->seq, to, size);
+	return 0;
+}
+
+/*
+ * Arm: the sessions that have a new entry in the cancel map are told, under their lock. A statement
+ * that is over by then settles its entry at once.
+ */
+SEC("iter/bpf_sk_storage_map")
+int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct dbps_control *control = control_get();
+	struct sock *sk = ctx->sk;
+	struct dbps_cancel *c;
+	struct dbps_record *r;
+	__u64 cookie;
+
+	if (!sk || !ctx->value || !control)
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
+	if (!r || (control->cookie && control->cookie != r->s.cookie))
+		return 0;
+	cookie = r->s.cookie;
+	c = bpf_map_lookup_elem(&dbps_cancels, &cookie);
+	if (!c || c->settled_ns || !session_lock(r))
+		return 0;
+	r->s.flags |= DBPS_CANCEL_ARMED;
+	control->armed++;
+	if (r->s.phase == DBPS_PHASE_CLOSED)
+		cancel_settle(&r->s, DBPS_OUTCOME_CLOSED, 0);
+	else if (r->s.sequence > c->sequence)
+		cancel_settle(&r->s, DBPS_OUTCOME_NEXT, 0);
+	else if (r->s.phase <= DBPS_PHASE_IDLE)
+		cancel_settle(&r->s, DBPS_OUTCOME_ENDED, 0);
+	session_unlock(r);
 	return 0;
 }
 

@@ -240,7 +240,7 @@ static __always_inline void session_greeted(struct dbps_session *s, const struct
 static __noinline int tap_greeting(struct sock *sk, int ret)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32, zero = 0, version_len;
-	struct dbps_window *w = bpf_map_lookup_elem(&dbps_windows, &zero);
+	struct dbps_window *w = bpf_map_lookup_elem(&dbps_greetings, &zero);
 	struct dbps_server_seen *seen;
 	struct dbps_record *r;
 	struct call call;

@@ -81,7 +81,7 @@ struct dbps_prepared_key {
 struct dbps_control {
 	__u64 cookie;	     /* snapshot: this session only; 0: all */
 	__u32 text_bytes;    /* snapshot: text wanted of each, 0: none */
-	__u32 cancels_armed; /* the taps look into the cancel map while this is not 0 */
+	__u32 armed;	     /* arm: sessions whose taps were told, counted by the kernel */
 	__u32 join_tgid;     /* join: the process whose sockets are followed from now on */
 	__u32 join_pass;     /* join: 0 collects listening ports, 1 makes the sessions */
 	__u32 joined;	     /* join: sessions made, counted by the kernel */

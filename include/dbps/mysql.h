@@ -643,7 +643,12 @@ static inline int mysql_request_bytes(struct dbps_record *r, const struct dbps_s
 	struct dbps_stream *in = &r->s.in;
 	__u32 n = in->left < avail ? in->left : avail, have = in->got, keep = n;
 
-	if (!in->skip && !have) {
+	if (!in->skip && !have && n <= DBPS_NAMES_MAX) {
+		/* The everyday request: the setting is not even looked up. */
+		if (dbps_span_read(span, pos, r->request.body, n))
+			return -1;
+		r->request.have = n;
+	} else if (!in->skip && !have) {
 		if (keep > DBPS_BODY_CAP)
 			keep = DBPS_BODY_CAP;
 		if (dbps_span_read(span, pos, dbps_body(r), keep))

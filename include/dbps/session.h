@@ -81,6 +81,7 @@ enum dbps_flag {
 	DBPS_READS_APART = 1 << 18,	/* the server reads headers in a call of their own: a read that
 					   would block means that it waits for a command */
 	DBPS_SENT = 1 << 19,		/* bytes were sent since the statement began */
+	DBPS_CANCEL_ARMED = 1 << 20,	/* the cancel map has an entry for this session */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1). */
@@ -168,10 +169,22 @@ struct dbps_request {
 	__u8 body[DBPS_NAMES_MAX + DBPS_DB_MAX]; /* command byte, then text */
 };
 
-/* The storage of one socket: the session, and what only the kernel side needs of it. */
+/* Bytes of an answer that are read at once. */
+#define DBPS_WINDOW 1024
+
+/* Bytes of the answer that is looked at. A head may start behind each packet header in it. */
+struct dbps_window {
+	__u8 b[DBPS_WINDOW + 4 + DBPS_HEAD_MAX];
+};
+
+/*
+ * The storage of one socket: the session, and what only the kernel side needs of it. All that an event
+ * touches is in here: a map of its own would cost a TLB miss each time.
+ */
 struct dbps_record {
 	struct dbps_session s;
-	struct dbps_head head; /* of the server packet under way */
+	struct dbps_head head; /* of a server packet that a call cut, or that exceeds the window */
+	struct dbps_window window;
 	struct dbps_request request;
 };
 

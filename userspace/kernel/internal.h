@@ -25,7 +25,7 @@ enum kernel_map {
 	MAP_N,
 };
 
-enum kernel_link { LINK_RECV, LINK_SEND, LINK_SNAPSHOT, LINK_JOIN, LINK_ADOPT, LINK_N };
+enum kernel_link { LINK_RECV, LINK_SEND, LINK_SNAPSHOT, LINK_JOIN, LINK_ADOPT, LINK_ARM, LINK_N };
 
 struct dbps_kernel {
 	int map_fd[MAP_N];
@@ -50,6 +50,9 @@ struct dbps_kernel {
 
 /** @brief Make the ring buffer reader over map_fd[MAP_EVENTS]. 0 or a negative errno. */
 int kernel_events_open(struct dbps_kernel *kernel);
+
+/** @brief Tell the session that it has a cancel. 0; -ESRCH when there is no such session; negative errno. */
+int kernel_arm(struct dbps_kernel *kernel, __u64 cookie);
 
 /** @brief Forget the cancels of an earlier daemon. */
 void kernel_cancels_clear(struct dbps_kernel *kernel);

@@ -33,7 +33,7 @@ static const char *const map_names[MAP_N] = {
 
 static const char *const link_names[LINK_N] = {
 	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send", [LINK_SNAPSHOT] = "dbps_snapshot",
-	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt",
+	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
 };
 
 /* One sentence for the sysadmin, and the error to return with it. */
@@ -178,6 +178,7 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	/* The taps last: what they need is there then. */
 	fd[LINK_SNAPSHOT] = attach_iter(skel->progs.dbps_snapshot, skel->maps.dbps_sessions);
 	fd[LINK_ADOPT] = attach_iter(skel->progs.dbps_adopt, skel->maps.dbps_sessions);
+	fd[LINK_ARM] = attach_iter(skel->progs.dbps_arm, skel->maps.dbps_sessions);
 	fd[LINK_JOIN] = attach_iter(skel->progs.dbps_join, NULL);
 	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
 	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);

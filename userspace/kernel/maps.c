@@ -92,22 +92,18 @@ void kernel_cancels_clear(struct dbps_kernel *kernel)
 
 	while (!bpf_map_get_next_key(fd, NULL, &cookie) && !bpf_map_delete_elem(fd, &cookie))
 		;
-	kernel->control->cancels_armed = 0;
 }
 
 int dbps_kernel_cancel_arm(struct dbps_kernel *kernel, __u64 cookie,
 			   const struct dbps_cancel *cancel)
 {
-	int r = 0;
+	int r;
 
-	pthread_mutex_lock(&kernel->cancel_lock);
-	/* The taps must look before the entry is there, else its end could be missed. */
-	__atomic_add_fetch(&kernel->control->cancels_armed, 1, __ATOMIC_SEQ_CST);
-	if (bpf_map_update_elem(kernel->map_fd[MAP_CANCELS], &cookie, cancel, BPF_NOEXIST)) {
-		r = -errno;
-		__atomic_sub_fetch(&kernel->control->cancels_armed, 1, __ATOMIC_SEQ_CST);
-	}
-	pthread_mutex_unlock(&kernel->cancel_lock);
+	if (bpf_map_update_elem(kernel->map_fd[MAP_CANCELS], &cookie, cancel, BPF_NOEXIST))
+		return -errno;
+	r = kernel_arm(kernel, cookie);
+	if (r)
+		dbps_kernel_cancel_disarm(kernel, cookie);
 	return r;
 }
 
@@ -123,8 +119,6 @@ int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie)
 	pthread_mutex_lock(&kernel->cancel_lock);
 	if (bpf_map_delete_elem(kernel->map_fd[MAP_CANCELS], &cookie))
 		r = -errno;
-	else
-		__atomic_sub_fetch(&kernel->control->cancels_armed, 1, __ATOMIC_SEQ_CST);
 	/* Whoever waits for this entry learns that it is gone. */
 	pthread_cond_broadcast(&kernel->cancel_settled);
 	pthread_mutex_unlock(&kernel->cancel_lock);

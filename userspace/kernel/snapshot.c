@@ -134,6 +134,20 @@ static int run_iter(int link_fd)
 	return read_iter(link_fd, &data, &len, &size);
 }
 
+int kernel_arm(struct dbps_kernel *kernel, __u64 cookie)
+{
+	int r;
+
+	pthread_mutex_lock(&kernel->iter_lock);
+	kernel->control->cookie = cookie;
+	kernel->control->armed = 0;
+	r = run_iter(kernel->link_fd[LINK_ARM]);
+	if (!r && !kernel->control->armed)
+		r = -ESRCH;
+	pthread_mutex_unlock(&kernel->iter_lock);
+	return r;
+}
+
 int dbps_kernel_join(struct dbps_kernel *kernel, pid_t tgid)
 {
 	struct dbps_control *control = kernel->control;
