@@ -1,0 +1,410 @@
+"""What the integration tests stand on: throwaway MariaDB servers, dbpsd, dbps, and a context that ends and
+removes everything that a test started. Processes are ended by id; nothing sleeps for luck, each wait
+is for an event and has a deadline."""
+
+import contextlib
+import ctypes
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import pymysql
+
+import wire
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
+DEADLINE = 20.0
+PREFIX = "dbps-test-"
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Skip(Exception):
+    """A test that cannot run here; the text says why."""
+
+
+class Failure(AssertionError):
+    """A test that failed; the text says what was seen."""
+
+
+def check(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+def check_equal(seen, expected, what):
+    if seen != expected:
+        raise Failure(f"{what}:\n  seen     {seen!r}\n  expected {expected!r}")
+
+
+def wait(predicate, what, timeout=DEADLINE, every=0.002):
+    """The first true value of predicate(); fails when there is none in time."""
+    end = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Failure(f"waited {timeout:g} s for: {what}")
+        time.sleep(every)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def _die_with_parent():
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def spawn(args, **kwargs):
+    """A process that does not outlive this one, however it ends."""
+    extra = kwargs.pop("preexec_fn", None)
+
+    def prepare():
+        _die_with_parent()
+        if extra:
+            extra()
+
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.Popen(args, preexec_fn=prepare, **kwargs)
+
+
+def end_process(process, sig=signal.SIGTERM, timeout=DEADLINE):
+    """Ask a process to end, then make it."""
+    if process.poll() is not None:
+        return process.returncode
+    process.send_signal(signal.SIGCONT)
+    process.send_signal(sig)
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
+
+
+def tail(path, lines=20):
+    try:
+        with open(path, errors="replace") as f:
+            return "".join(f.readlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def status_value(pid, name):
+    """A number of /proc/PID/status, "VmRSS" in kB."""
+    with open(f"/proc/{pid}/status") as f:
+        for line in f:
+            if line.startswith(name + ":"):
+                return int(line.split()[1])
+    return None
+
+
+class Server:
+    """A throwaway MariaDB."""
+
+    _template = None
+
+    @classmethod
+    def template(cls, directory):
+        """A data directory made once and copied for each server."""
+        if cls._template is None:
+            path = os.path.join(directory, "template")
+            log = path + ".log"
+            with open(log, "w") as f:
+                r = subprocess.run(
+                    ["mariadb-install-db", "--no-defaults", f"--datadir={path}", "--user=root",
+                     "--skip-test-db", "--innodb-log-file-size=4M"],
+                    stdout=f, stderr=f, stdin=subprocess.DEVNULL)
+            check(r.returncode == 0, f"mariadb-install-db failed:\n{tail(log)}")
+            cls._template = path
+        return cls._template
+
+    def __init__(self, directory, root_directory, options=()):
+        self.directory = directory
+        self.data = os.path.join(directory, "data")
+        subprocess.run(["cp", "-a", "--sparse=auto", self.template(root_directory), self.data],
+                       check=True)
+        self.socket = os.path.join(directory, "mysqld.sock")
+        self.log = os.path.join(directory, "mariadbd.log")
+        self.options = list(options)
+        self.process = None
+        self.admin_connection = None
+        self.start()
+
+    def start(self):
+        self.port = free_port()
+        args = ["mariadbd", "--no-defaults", "--user=root", f"--datadir={self.data}",
+                f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1",
+                f"--pid-file={self.directory}/pid", "--skip-name-resolve", "--skip-log-bin",
+                "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M",
+                "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
+                "--aria-pagecache-buffer-size=1M", "--key-buffer-size=1M",
+                f"--tmpdir={self.directory}", *self.options]
+        with open(self.log, "a") as log:
+            self.process = spawn(args, stdout=log, stderr=log, cwd=self.directory)
+        self.pid = self.process.pid
+        self.name = f"mariadb-{self.port}"
+        wait(self._is_up, f"{self.name} to answer\n{tail(self.log)}", timeout=60, every=0.02)
+
+    def _is_up(self):
+        check(self.process.poll() is None, f"mariadbd ended:\n{tail(self.log)}")
+        try:
+            self.admin_connection = self.connect()
+            return True
+        except pymysql.err.MySQLError:
+            return False
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.admin_connection:
+            with contextlib.suppress(Exception):
+                self.admin_connection.close()
+        if self.process:
+            end_process(self.process, sig)
+
+    @property
+    def tcp(self):
+        return ("127.0.0.1", self.port)
+
+    def connect(self, tcp=False, user="root", password="", **kwargs):
+        """A PyMySQL connection; over the Unix socket unless `tcp`."""
+        where = {"host": "127.0.0.1", "port": self.port} if tcp else {"unix_socket": self.socket}
+        kwargs.setdefault("autocommit", True)
+        kwargs.setdefault("charset", "utf8mb4")
+        return pymysql.connect(user=user, password=password, **where, **kwargs)
+
+    def wire(self, tcp=True, **kwargs):
+        return wire.Wire(self.tcp if tcp else self.socket, **kwargs)
+
+    def run(self, *statements):
+        """Statements as root; the rows of the last one."""
+        with self.admin_connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall()
+
+    def add_user(self, name, password):
+        self.run(f"create user '{name}'@'%' identified by '{password}'",
+                 f"grant all on *.* to '{name}'@'%'")
+
+    def processlist(self):
+        """Its own list: {id: (user, host, db, command, info)}, without this connection."""
+        own = self.admin_connection.thread_id()
+        return {r[0]: (r[1], r[2], r[3], r[4], r[7])
+                for r in self.run("show full processlist") if r[0] != own}
+
+
+class Daemon:
+    """A dbpsd of its own: own socket, nothing pinned unless `pin` says where."""
+
+    def __init__(self, directory, options=(), pin="none", env=None, **kwargs):
+        self.directory = directory
+        self.socket = os.path.join(directory, "dbps.sock")
+        self.log = os.path.join(directory, "dbpsd.log")
+        config = os.path.join(directory, "dbps.conf")
+        open(config, "a").close()
+        self.args = [os.path.join(BUILD, "dbpsd"), "--config", config, "--socket", self.socket,
+                     "--pin", pin, *options]
+        self.kwargs = kwargs
+        self.env = {**os.environ, **(env or {})}
+        self._console = {}
+        self.start()
+
+    def start(self):
+        with open(self.log, "a") as log:
+            self.process = spawn(self.args, stdout=log, stderr=log, env=self.env, **self.kwargs)
+        self.pid = self.process.pid
+        wait(self._is_up, f"dbpsd to answer\n{tail(self.log)}")
+
+    def _is_up(self):
+        check(self.process.poll() is None,
+              f"dbpsd ended with {self.process.returncode}:\n{tail(self.log)}")
+        try:
+            self.connect().close()
+            return True
+        except (OSError, pymysql.err.MySQLError):
+            return False
+
+    def close_consoles(self):
+        for connection in self._console.values():
+            with contextlib.suppress(Exception):
+                connection.close()
+        self._console = {}
+
+    def stop(self, sig=signal.SIGTERM):
+        self.close_consoles()
+        return end_process(self.process, sig)
+
+    def connect(self, **kwargs):
+        """A PyMySQL connection to the console."""
+        kwargs.setdefault("charset", "utf8mb4")
+        return pymysql.connect(unix_socket=self.socket, user="root", **kwargs)
+
+    def query(self, statement, server=None):
+        """Rows of a statement on a kept console connection, with `server` as its database."""
+        if server not in self._console:
+            self._console[server] = self.connect(db=server) if server else self.connect()
+        with self._console[server].cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    def processlist(self, server):
+        """{id: (user, host, db, command, info)} of one server."""
+        return {r[0]: (r[1], r[2], r[3], r[4], r[7])
+                for r in self.query("show full processlist", server.name)}
+
+    def sessions(self, server=None):
+        """All columns of all sessions: a list of dicts by column name."""
+        name = server.name if server else None
+        self.query("select 1", name)
+        with self._console[name].cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute("show full sessions")
+            return [{k.lower(): v for k, v in row.items()} for row in cursor.fetchall()]
+
+    def session(self, server, number):
+        """The session with this connection id of the server, or None."""
+        for row in self.sessions(server):
+            if row["server_id"] == number:
+                return row
+        return None
+
+    def losses(self):
+        return {name: int(value) for name, value, *_ in self.query("show losses")}
+
+    def dbps(self, *args, check_exit=True, timeout=DEADLINE, **kwargs):
+        """Run dbps. Returns the finished process."""
+        r = subprocess.run([os.path.join(BUILD, "dbps"), "--socket", self.socket, *args],
+                           capture_output=True, text=True, timeout=timeout,
+                           stdin=subprocess.DEVNULL, **kwargs)
+        if check_exit:
+            check(r.returncode == 0, f"dbps {' '.join(args)}: exit {r.returncode}\n{r.stderr}")
+        return r
+
+    def ps(self, *args):
+        return json.loads(self.dbps("ps", "--json", *args).stdout)
+
+    def wait_server(self, server, link=True):
+        """Wait until the server is listed, with its control link up."""
+
+        def listed():
+            for row in self.servers():
+                if row["pid"] == server.pid:
+                    return row if not link or row["link"] == "up" else None
+            return None
+
+        row = wait(listed, f"{server.name} in SHOW SERVERS\n{tail(self.log)}")
+        server.name = row["name"]
+        return row
+
+    def servers(self):
+        self.query("select 1")
+        with self._console[None].cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute("show servers")
+            return [{k.lower(): v for k, v in row.items()} for row in cursor.fetchall()]
+
+    def resident_kb(self):
+        return status_value(self.pid, "VmRSS")
+
+    def open_files(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class Context:
+    """What one test has: everything made through it is ended and removed with it."""
+
+    def __init__(self, root_directory, name):
+        self.root_directory = root_directory
+        self.directory = os.path.join(root_directory, name)
+        os.mkdir(self.directory)
+        self.stack = contextlib.ExitStack()
+        self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.parts = []
+        self.notes = []
+
+    def close(self):
+        self.stack.close()
+
+    def _subdirectory(self, name):
+        path = os.path.join(self.directory, f"{name}{len(self.parts)}")
+        os.mkdir(path)
+        return path
+
+    def note(self, text):
+        """A line that the runner prints with the test's name."""
+        self.notes.append(text)
+
+    def logs(self):
+        return "".join(f"--- {part.log}\n{tail(part.log)}" for part in self.parts)
+
+    def server(self, *options):
+        server = Server(self._subdirectory("server"), self.root_directory, options)
+        self.parts.append(server)
+        self.stack.callback(server.stop, signal.SIGKILL)
+        return server
+
+    def daemon(self, *options, **kwargs):
+        daemon = Daemon(self._subdirectory("dbpsd"), options, **kwargs)
+        self.parts.append(daemon)
+        self.stack.callback(daemon.stop)
+        return daemon
+
+    def pair(self, *server_options, daemon_options=()):
+        """A server and a dbpsd that knows it, its control link open."""
+        daemon = self.daemon(*daemon_options)
+        server = self.server(*server_options)
+        daemon.wait_server(server)
+        return server, daemon
+
+    def keep(self, closable):
+        """Close something at the end of the test."""
+        self.stack.callback(_close_quietly, closable)
+        return closable
+
+    def spawn(self, args, **kwargs):
+        process = spawn(args, **kwargs)
+        self.stack.callback(end_process, process, signal.SIGKILL)
+        return process
+
+
+def _close_quietly(closable):
+    with contextlib.suppress(Exception):
+        closable.close()
+
+
+def unprivileged_user():
+    """Somebody without rights on this host: (uid, gid)."""
+    entry = pwd.getpwnam("nobody")
+    return entry.pw_uid, entry.pw_gid
+
+
+def make_root_directory():
+    """The directory of this run; those that a killed run left behind are removed."""
+    base = tempfile.gettempdir()
+    for name in os.listdir(base):
+        if name.startswith(PREFIX):
+            owner = name[len(PREFIX):].split("-")[0]
+            if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+                shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+
+
+def need_program(name):
+    path = shutil.which(name)
+    if not path:
+        raise Skip(f"{name} is not installed")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit("run tests/integration/run.py")

@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+"""Runs the integration tests: all, or those whose names hold one of the words given.
+
+Each function test_* of a file test_*.py is one test and gets a harness.Context. The last line is
+`N passed, N failed, N skipped`; the exit code is 1 when one failed, 2 when none was found."""
+
+import argparse
+import faulthandler
+import importlib
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import harness  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIMIT_S = 300
+
+
+def find_tests(words):
+    """(name, function) of each test, in the order of files and of functions in them."""
+    for file in sorted(os.listdir(HERE)):
+        if not (file.startswith("test_") and file.endswith(".py")):
+            continue
+        module = importlib.import_module(file[:-3])
+        for key, value in list(vars(module).items()):
+            name = f"{file[5:-3]}.{key[5:]}"
+            if key.startswith("test_") and callable(value) and value.__module__ == file[:-3]:
+                if not words or any(word in name for word in words):
+                    yield name, value
+
+
+def children():
+    """Processes of this one that are there."""
+    path = f"/proc/self/task/{os.getpid()}/children"
+    with open(path) as f:
+        return [int(pid) for pid in f.read().split()]
+
+
+def on_alarm(_signal, _frame):
+    raise harness.Failure(f"took longer than {LIMIT_S} s")
+
+
+def run_one(root, name, function, keep):
+    """Returns (word, reason, notes)."""
+    context = harness.Context(root, name)
+    signal.alarm(LIMIT_S)
+    try:
+        function(context)
+        word, reason = "ok", ""
+    except harness.Skip as skip:
+        word, reason = "skip", str(skip)
+    except BaseException as error:  # pylint: disable=broad-except
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        word, reason = "FAIL", traceback.format_exc() + context.logs()
+        if keep:
+            shutil.copytree(context.directory, os.path.join(keep, name), dirs_exist_ok=True,
+                            ignore=shutil.ignore_patterns("data", "*.sock"))
+    finally:
+        signal.alarm(0)
+        context.close()
+    left = children()
+    if left and word != "FAIL":
+        word, reason = "FAIL", f"processes left behind: {left}"
+    return word, reason, context.notes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("words", nargs="*", metavar="name", help="part of a test's name")
+    parser.add_argument("--shuffle", nargs="?", const=0, type=int, metavar="SEED",
+                        help="in random order; the seed is printed")
+    parser.add_argument("--list", action="store_true", help="print the names and end")
+    parser.add_argument("--keep", metavar="DIR", help="copy the logs of failed tests there")
+    args = parser.parse_args()
+
+    tests = list(find_tests(args.words))
+    if args.list:
+        print("\n".join(name for name, _ in tests))
+        return 0
+    if not tests:
+        print("no such test", file=sys.stderr)
+        return 2
+    if args.shuffle is not None:
+        seed = args.shuffle or random.randrange(1, 1 << 30)
+        print(f"order of seed {seed}")
+        random.Random(seed).shuffle(tests)
+
+    faulthandler.enable()
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    counts = {"ok": 0, "FAIL": 0, "skip": 0}
+    root = harness.make_root_directory()
+    try:
+        for name, function in tests:
+            began = time.monotonic()
+            word, reason, notes = run_one(root, name, function, args.keep)
+            counts[word] += 1
+            print(f"{word:4} {name} ({time.monotonic() - began:.1f} s)"
+                  + (f": {reason}" if reason else ""), flush=True)
+            for note in notes:
+                print(f"     {note}", flush=True)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
+    return 1 if counts["FAIL"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
