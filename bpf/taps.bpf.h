@@ -121,10 +121,33 @@ int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
 
 /* ------------------------------------------------------------------ greeting ---------------- */
 
+/* Names that database servers run under, as much of them as is compared. */
+static __always_inline bool tap_server_name(struct task_struct *task)
+{
+	const char *comm = task->group_leader->comm;
+	__u32 name = (__u8)comm[0] | (__u32)(__u8)comm[1] << 8 | (__u32)(__u8)comm[2] << 16 |
+		     (__u32)(__u8)comm[3] << 24;
+
+	return name == 0x6972616d /* mari */ || name == 0x7173796d /* mysq */ ||
+	       name == 0x6573626f /* obse */ || name == 0x62646974 /* tidb */;
+}
+
+/* Whether a socket that was looked at before is worth another look. */
+static __noinline int tap_of_server(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &tgid);
+
+	if (seen)
+		return seen->state != DBPS_SERVER_IGNORED;
+	return tap_server_name(bpf_get_current_task_btf());
+}
+
 /*
  * Whether this may be the first bytes of a server on a connection that it accepted. TCP: nothing was
  * received, and no more than this was sent. Unix: bound like its listener, and never looked at: looking
- * gives the socket a cookie, which it has not by then.
+ * gives the socket a cookie. Others give cookies too (`ss -e`, another dbpsd), so those of servers are
+ * looked at in any case.
  */
 static __always_inline bool tap_may_greet(struct sock *sk, int ret)
 {
@@ -140,7 +163,7 @@ static __always_inline bool tap_may_greet(struct sock *sk, int ret)
 	if (family == AF_UNIX) {
 		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
 
-		return u && u->addr && !sk->__sk_common.skc_cookie.counter;
+		return u && u->addr && (!sk->__sk_common.skc_cookie.counter || tap_of_server());
 	}
 	return false;
 }
