@@ -134,7 +134,8 @@ static bool shares_listener(const struct dbps_registry *registry,
  */
 static bool is_server(const struct dbps_registry *registry, const struct candidate *candidate)
 {
-	if (strcmp(candidate->executable, "dbpsd") == 0)
+	if (strcmp(candidate->executable, "dbpsd") == 0 ||
+	    memmem(candidate->seen.version, candidate->seen.version_len, "-dbps-", 6))
 		return false;
 	if (candidate->listeners.n == 0 || shares_listener(registry, &candidate->listeners))
 		return false;
