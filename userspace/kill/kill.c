@@ -25,6 +25,7 @@
 #include "enactor.h"
 #include "kernel/kernel.h"
 #include "server/client.h"
+#include "server/process.h"
 #include "session/rows.h"
 
 /* MySQL error codes (protocol.md 3.1). */
@@ -138,9 +139,9 @@ static bool authorise(struct kill *kill, const struct dbps_row *row)
 	else if (!kills)
 		refuse(kill, ER_KILL_DENIED, "You are not owner of thread %llu", shown_id(kill));
 	else if (row->own)
-		refuse(kill, ER_KILL_DENIED,
-		       "Session %llu is the control link of dbpsd to %s, by which it kills",
-		       shown_id(kill), row->server_name);
+		refuse(kill, ER_UNKNOWN,
+		       "this is the control link of dbpsd to %s, by which it kills",
+		       row->server_name);
 	else
 		return true;
 	return false;
@@ -339,26 +340,31 @@ static bool is_unreadable(const struct dbps_session *session)
 	       session->flags & (DBPS_TLS | DBPS_COMPRESSED);
 }
 
+/*
+ * KILL QUERY ID was answered with OK, so the statement was still there when the server took it:
+ * some, as BENCHMARK(), end early and yet without an error (protocol.md 1.13). By its connection it
+ * cannot be told which one was met.
+ */
 static void answer_missed(struct kill *kill)
 {
 	const struct dbps_cancel *cancel = &kill->cancel;
-	char how[64] = "";
+	char how[64] = " without an error";
 
 	if (cancel->outcome == DBPS_OUTCOME_ENDED && cancel->error)
 		snprintf(how, sizeof(how), " with error %u", cancel->error);
 	if (!kill->acted[0])
 		answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had ended by itself%s",
-		       statement(kill), how);
-	else if (cancel->settled_ns > kill->acted_ns)
+		       statement(kill), cancel->error ? how : "");
+	else if (cancel->outcome == DBPS_OUTCOME_ENDED &&
+		 (!kill->inexact || cancel->settled_ns > kill->acted_ns))
 		answer(kill, DBPS_KILL_MISSED,
-		       "missed: statement %llu ended%s, not by an interruption, %.1f ms after the "
-		       "server took the kill (%s)",
-		       statement(kill), how[0] ? how : " without an error",
-		       (double)(cancel->settled_ns - kill->acted_ns) / 1e6, kill->acted);
+		       "missed: statement %llu ended%s when the server had taken the kill, after "
+		       "%.1f ms (%s)",
+		       statement(kill), how, settled_ms(kill), kill->acted);
 	else
 		answer(kill, DBPS_KILL_MISSED,
-		       "missed: statement %llu had ended by itself%s when the kill came%s (%s)",
-		       statement(kill), how,
+		       "missed: statement %llu had ended by itself when the kill came%s (%s)",
+		       statement(kill),
 		       kill->inexact ? ", which may have met the one after it" : "", kill->acted);
 }
 
@@ -453,11 +459,9 @@ static void answer_no_arm(struct kill *kill, int r)
 {
 	if (r == -ETIMEDOUT)
 		answer(kill, DBPS_KILL_PENDING,
-		       "pending: another kill of session %llu is under way and not settled yet",
-		       shown_id(kill));
+		       "pending: another kill of this session is under way and not settled yet");
 	else
-		refuse(kill, ER_UNKNOWN, "cannot watch session %llu: %s", shown_id(kill),
-		       strerror(-r));
+		refuse(kill, ER_UNKNOWN, "cannot watch the session: %s", strerror(-r));
 }
 
 /* Whether it executes, and which statement, is not known. */
@@ -474,14 +478,12 @@ static void kill_query(struct kill *kill)
 
 	if (is_opaque(&kill->target.session)) {
 		refuse(kill, ER_UNKNOWN,
-		       "what session %llu executes cannot be seen (%s); KILL CONNECTION closes it",
-		       shown_id(kill),
+		       "what this session executes cannot be seen (%s); KILL CONNECTION closes it",
 		       kill->target.session.flags & DBPS_TLS ? "TLS" : "it is older than dbps");
 		return;
 	}
 	if (!dbps_session_executes(&kill->target.session)) {
-		answer(kill, DBPS_KILL_MISSED, "missed: nothing is running in session %llu",
-		       shown_id(kill));
+		answer(kill, DBPS_KILL_MISSED, "missed: nothing is running in this session");
 		return;
 	}
 	r = arm(kill);
@@ -499,8 +501,8 @@ static void kill_query(struct kill *kill)
 
 static void answer_closed(struct kill *kill)
 {
-	answer(kill, DBPS_KILL_CONFIRMED, "confirmed: session %llu closed after %.1f ms%s%s%s",
-	       shown_id(kill), settled_ms(kill), kill->acted[0] ? " (" : "", kill->acted,
+	answer(kill, DBPS_KILL_CONFIRMED, "confirmed: session closed after %.1f ms%s%s%s",
+	       settled_ms(kill), kill->acted[0] ? " (" : "", kill->acted,
 	       kill->acted[0] ? ")" : "");
 }
 
@@ -510,9 +512,12 @@ static void answer_pending_connection(struct kill *kill, const struct dbps_link_
 
 	describe_running(kill, running, sizeof(running));
 	if (!running[0])
-		snprintf(running, sizeof(running), "the server has not closed its end yet");
+		snprintf(running, sizeof(running), "the server %shas not closed its end yet",
+			 dbps_process_stopped((pid_t)kill->target.session.tgid)
+				 ? "is stopped by a signal and "
+				 : "");
 	answer(kill, DBPS_KILL_PENDING, "pending: the connection is cut, but %s (%s%s%.150s)",
-	       running, kill->acted, link_error->text[0] ? "; no control link: " : "",
+	       running, kill->acted, link_error->text[0] ? "; no help from a control link: " : "",
 	       link_error->text);
 }
 
@@ -532,8 +537,8 @@ static void close_connection(struct kill *kill)
 	if (r_link == 0 || r_link == -EALREADY)
 		link_error.text[0] = '\0';
 	if (r < 0 && r != -EALREADY && r_link < 0 && r_link != -ETIMEDOUT && !has_closed(kill)) {
-		refuse(kill, ER_UNKNOWN, "session %llu cannot be closed: %.120s; %.120s",
-		       shown_id(kill), socket_error.text, link_error.text);
+		refuse(kill, ER_UNKNOWN, "the session cannot be closed: %.120s; %.120s",
+		       socket_error.text, link_error.text);
 		return;
 	}
 	if (await_outcome(kill))
@@ -561,8 +566,7 @@ static void kill_connection(struct kill *kill)
 		kill->target.session = now;
 		close_connection(kill);
 	} else if (r == -ENOENT) {
-		answer(kill, DBPS_KILL_MISSED, "missed: session %llu had closed by itself",
-		       shown_id(kill));
+		answer(kill, DBPS_KILL_MISSED, "missed: the session had closed by itself");
 	} else {
 		refuse(kill, ER_UNKNOWN, "cannot read the session: %s", strerror(-r));
 	}

@@ -42,7 +42,7 @@
 #define PAUSE_MAX_MS	 60000
 
 /* Sessions that could not be matched are tried again after these, then left. */
-static const int adopt_again_ms[] = {1000, 5000, 30000};
+static const int adopt_again_ms[] = {1000, 5000, 30000, 120000, 600000};
 
 struct dbps_link {
 	int refs; /* atomic */

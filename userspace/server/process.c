@@ -329,7 +329,7 @@ int dbps_process_socket_fd(pid_t pid, uint32_t inode)
 	return -ENOENT;
 }
 
-/* Read the system call that a thread is in: its number and its first argument. */
+/* Read the system call that a thread is in: its number and its first two arguments. */
 static int read_syscall(pid_t pid, pid_t tid, long *ret_number, unsigned long *ret_args)
 {
 	_cleanup_fclose_ FILE *f = NULL;
@@ -348,13 +348,21 @@ static int read_syscall(pid_t pid, pid_t tid, long *ret_number, unsigned long *r
 	return 0;
 }
 
-static bool is_poll(long number)
+/*
+ * A poll() that was interrupted by a stop and continued is a restart_syscall() with the same
+ * arguments. Of the calls that are restarted so, only poll() can have 1 as its second argument
+ * (futex(2) waits have another operation there, nanosleep(2) an address, clock_nanosleep(2) no
+ * flags).
+ */
+static bool is_poll_of_one(long number, const unsigned long args[2])
 {
+	if (args[1] != 1)
+		return false;
 #ifdef SYS_poll
 	if (number == SYS_poll)
 		return true;
 #endif
-	return number == SYS_ppoll;
+	return number == SYS_ppoll || number == SYS_restart_syscall;
 }
 
 int dbps_thread_polled_socket(pid_t pid, pid_t tid, uint32_t *ret_inode)
@@ -372,7 +380,7 @@ int dbps_thread_polled_socket(pid_t pid, pid_t tid, uint32_t *ret_inode)
 	r = read_syscall(pid, tid, &number, args);
 	if (r < 0)
 		return r;
-	if (!is_poll(number) || args[1] != 1)
+	if (!is_poll_of_one(number, args))
 		return -ENODATA;
 	from.iov_base = (void *)args[0];
 	n = process_vm_readv(pid, &to, 1, &from, 1, 0);
