@@ -20,6 +20,7 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 PKG_CONFIG ?= pkg-config
 VERSION := 0.1.0
 
+MAKEFLAGS += --no-print-directory
 Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),,@printf '  %-8s %s\n' $(1) $(2))
 
@@ -45,9 +46,11 @@ SOURCES := $(filter-out $(MAINS),$(wildcard userspace/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPF_TESTS := $(patsubst tests/bpf/%.c,$(BUILD)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
+BENCHES := $(BUILD)/tests/bench/empty $(BUILD)/tests/bench/snapshot
 MANUALS := $(wildcard docs/*.[1-8])
 
 all: $(BUILD)/dbpsd $(BUILD)/dbps ## build both programs (V=1: show commands, SAN=1: sanitizers)
+	@:
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,7 +105,7 @@ $(BUILD)/tests/bpf/%: $(BUILD)/tests/bpf/%.o $(BUILD)/libdbps.a
 
 $(BUILD)/tests/bench/empty.o: $(BUILD)/tests/bench/empty.skel.h
 
-$(BUILD)/tests/bench/empty: $(BUILD)/tests/bench/empty.o
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
@@ -139,7 +142,7 @@ test-manuals: ## check the manual pages
 
 bench: ## measure: cost a statement, throughput, dbps ps, 5,000 sessions, at rest (root)
 	$(Q)scripts/install-deps.sh bench
-	$(Q)$(MAKE) all $(BUILD)/tests/bench/empty
+	$(Q)$(MAKE) all $(BENCHES)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH)
 
 check: ## check format, clang-tidy, cppcheck, shellcheck, the manual pages

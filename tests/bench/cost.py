@@ -1,0 +1,187 @@
+"""Kernel time a statement: run_time_ns and run_cnt of the taps (kernel.bpf_stats_enabled) over
+sysbench's statements, net of empty programs on the same tracepoints in the same run, as the
+measure itself costs two clock reads a run."""
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+import socket
+import time
+
+import harness
+import load
+from figures import Figure
+
+STATS = "/proc/sys/kernel/bpf_stats_enabled"
+ROUNDS = 7
+ROUND_S = 4
+TAPS = {"recv": "dbps_recv", "send": "dbps_send"}
+EMPTY = {"recv": "empty_recv", "send": "empty_send"}
+EVENTS = ("server_recv", "server_recv_attempt", "server_send", "server_send_attempt",
+          "other_recv", "other_send")
+
+
+@contextlib.contextmanager
+def bpf_stats():
+    """kernel.bpf_stats_enabled for a while."""
+    with open(STATS) as f:
+        before = f.read()
+    try:
+        with open(STATS, "w") as f:
+            f.write("1")
+        yield
+    finally:
+        with open(STATS, "w") as f:
+            f.write(before)
+
+
+def programs(pid, names):
+    """Ids of a process's BPF programs by tap."""
+    out = subprocess.run(["bpftool", "prog", "show", "-j"], capture_output=True, check=True).stdout
+    found = {}
+    for program in json.loads(out):
+        owners = [owner["pid"] for owner in program.get("pids", [])]
+        for tap, name in names.items():
+            if program.get("name") == name and pid in owners:
+                found[tap] = program["id"]
+    harness.check(len(found) == len(names), f"programs {sorted(names.values())} not found")
+    return found
+
+
+def read_stats(ids):
+    """{tap: (run_time_ns, run_cnt)}"""
+    stats = {}
+    for tap, number in ids.items():
+        out = subprocess.run(["bpftool", "prog", "show", "-j", "id", str(number)],
+                             capture_output=True, check=True).stdout
+        program = json.loads(out)
+        stats[tap] = (program.get("run_time_ns", 0), program.get("run_cnt", 0))
+    return stats
+
+
+def helper(context, *args):
+    process = context.spawn([os.path.join(harness.BUILD, "tests/bench/empty"), *args],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    harness.check(process.stdout.readline() == "ready\n", "empty programs could not be loaded")
+    return process
+
+
+class Meter:
+    """Net cost of the taps between two moments."""
+
+    def __init__(self, daemon, empty):
+        self.taps = programs(daemon.pid, TAPS)
+        self.empty = programs(empty.pid, EMPTY)
+
+    def read(self):
+        return read_stats(self.taps), read_stats(self.empty)
+
+    def net(self, before, after):
+        """{tap: (net ns of all runs, runs, ns of an empty run)}"""
+        result = {}
+        for tap in TAPS:
+            (t0, n0), (t1, n1) = before[0][tap], after[0][tap]
+            (e0, m0), (e1, m1) = before[1][tap], after[1][tap]
+            empty_ns = (e1 - e0) / max(m1 - m0, 1)
+            result[tap] = (t1 - t0 - (n1 - n0) * empty_ns, n1 - n0, empty_ns)
+        return result
+
+
+def events_per_statement(context, server, bench):
+    """Socket events of each kind that one statement makes, counted in a run of its own."""
+    counter = helper(context, "count", str(server.pid))
+
+    def read():
+        counter.stdin.write("\n")
+        counter.stdin.flush()
+        return [int(word) for word in counter.stdout.readline().split()]
+
+    before = read()
+    statements, _ = bench.run(2)
+    after = read()
+    harness.end_process(counter)
+    return {name: (b - a) / statements for name, a, b in zip(EVENTS, before, after)}
+
+
+def ping_pong(seconds):
+    """Messages over a TCP connection that is no database's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+
+    def echo():
+        while data := server.recv(64):
+            server.sendall(data)
+
+    thread = threading.Thread(target=echo, daemon=True)
+    thread.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        client.sendall(b"ping")
+        client.recv(64)
+    client.close()
+    thread.join()
+    server.close()
+
+
+def per_event(net):
+    return {tap: ns / max(runs, 1) for tap, (ns, runs, _) in net.items()}
+
+
+def measure_mode(meter, bench, rounds=ROUNDS):
+    """Readings of one way to send statements: [(ns a statement, {tap: net})]"""
+    readings = []
+    bench.run(1)
+    for _ in range(rounds):
+        before = meter.read()
+        statements, _ = bench.run(ROUND_S)
+        net = meter.net(before, meter.read())
+        readings.append((sum(ns for ns, _, _ in net.values()) / statements, net))
+    return readings
+
+
+def server_event_cost(net, events, misses, tap):
+    """Cost of an event of the server's own sockets: what is left when the misses are taken out."""
+    ns, runs, _ = net[tap]
+    own = events[f"server_{tap}"] + events[f"server_{tap}_attempt"]
+    foreign = events[f"other_{tap}"]
+    share = own / (own + foreign)
+    return (ns / runs - (1 - share) * misses[tap]) / share
+
+
+def measure(context):
+    server = load.server_for_sysbench(context)
+    daemon = context.daemon()
+    daemon.wait_server(server)
+    prepared = load.Sysbench(server)
+    text = load.Sysbench(server, prepared=False)
+    events = events_per_statement(context, server, prepared)
+    with bpf_stats():
+        meter = Meter(daemon, helper(context, "time"))
+        before = meter.read()
+        ping_pong(2)
+        misses = per_event(meter.net(before, meter.read()))
+        readings = measure_mode(meter, prepared)
+        text_readings = measure_mode(meter, text)
+    nets = [net for _, net in readings]
+    figures = [
+        Figure("all taps, a statement (prepared, sysbench's default)", "ns",
+               [ns for ns, _ in readings], goal=350),
+        Figure("all taps, a statement (text)", "ns", [ns for ns, _ in text_readings], goal=350),
+    ]
+    for tap in TAPS:
+        own = events[f"server_{tap}"]
+        attempts = events[f"server_{tap}_attempt"]
+        figures += [
+            Figure(f"{tap} event of the server", "ns",
+                   [server_event_cost(net, events, misses, tap) for net in nets],
+                   note=f"{own:.2f} a statement, and {attempts:.2f} that moved nothing"),
+            Figure(f"{tap} event of any other socket", "ns", [misses[tap]],
+                   note=f"{events[f'other_{tap}']:.2f} a statement: sysbench itself"),
+            Figure(f"empty program, {tap}", "ns", [net[tap][2] for net in nets],
+                   note="taken off each run above"),
+        ]
+    return (f"Kernel time of the taps, net of an empty program (sysbench oltp_point_select, TCP, "
+            f"{load.THREADS} threads, {ROUND_S} s a round)", figures)
