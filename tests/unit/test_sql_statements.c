@@ -289,12 +289,13 @@ static void doctor_tells_what_works(void **state)
 	(void)state;
 	assert_answer_begins("show doctor", "subject|item|status|detail\n"
 					    "kernel|tp_btf/sock_recv_length|ok|the tap\n");
-	assert_answer_has("show doctor", "\nkernel|fast_thing|fallback|");
+	assert_answer_has("show doctor", "\nkernel|fast_thing|fallback|speed: kernel too old; "
+					 "instead: slow_thing; lost: time\n");
 	assert_answer_has("show doctor", "\nkernel|no_thing|missing|");
 	assert_answer_has("show doctor", "\nmariadb-3306|KILL QUERY|ok|");
 	assert_answer_has("show doctor", "\nmysql-3307|control link|problem|Access denied");
 	assert_answer_has("show doctor", "\nmysql-3307|KILL QUERY|problem|");
-	assert_answer_has("show doctor", "\nlosses|bad_packet|problem|3 times\n");
+	assert_answer_has("show doctor", "\nlosses|bad_packet|missing|3 times\n");
 }
 
 static void grants_say_what_the_caller_may(void **state)

@@ -98,11 +98,13 @@ static int process_kill(struct sql_connection *connection, struct wire_slice bod
 	return r ? r : sql_kill_id(connection, id, true);
 }
 
+/* Not kept for SHOW WARNINGS: drivers send the text next, and then ask about that. */
 static int refuse_prepare(struct sql_connection *connection, struct wire_slice body)
 {
 	(void)body;
-	return sql_error(connection, ER_UNSUPPORTED_PS,
-			 "dbps has no prepared statements: send the text");
+	wire_error(&connection->channel.out, ER_UNSUPPORTED_PS, wire_sqlstate(ER_UNSUPPORTED_PS),
+		   "dbps has no prepared statements: send the text");
+	return 0;
 }
 
 static int unknown_prepared(struct sql_connection *connection, struct wire_slice body)

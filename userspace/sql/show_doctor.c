@@ -35,24 +35,30 @@ static void put_finding(struct wire_writer *out, const struct finding *finding)
 	wire_end(out);
 }
 
+static const char *feature_status(const struct dbps_feature *feature)
+{
+	if (feature->present)
+		return "ok";
+	if (feature->instead)
+		return "fallback";
+	return feature->needed ? "problem" : "missing";
+}
+
 static void judge_feature(struct wire_writer *out, const struct dbps_feature *feature)
 {
-	struct finding finding = {.subject = "kernel", .item = feature->name};
-	const char *why = feature->why[0] ? feature->why : "not there";
+	struct finding finding = {
+		.subject = "kernel",
+		.item = feature->name,
+		.status = feature_status(feature),
+	};
+	const char *instead = feature->instead, *lost = feature->lost;
 
-	if (feature->present) {
-		finding.status = "ok";
+	if (feature->present)
 		snprintf(finding.detail, sizeof(finding.detail), "%s", feature->used_for);
-	} else if (feature->instead) {
-		finding.status = "fallback";
-		snprintf(finding.detail, sizeof(finding.detail), "%s: uses %s instead%s%s (%s)",
-			 feature->used_for, feature->instead, feature->lost ? "; lost: " : "",
-			 feature->lost ? feature->lost : "", why);
-	} else {
-		finding.status = feature->needed ? "problem" : "missing";
-		snprintf(finding.detail, sizeof(finding.detail), "%s%s%s (%s)", feature->used_for,
-			 feature->lost ? "; lost: " : "", feature->lost ? feature->lost : "", why);
-	}
+	else
+		snprintf(finding.detail, sizeof(finding.detail), "%s: %s%s%s%s%s",
+			 feature->used_for, feature->why, instead ? "; instead: " : "",
+			 instead ? instead : "", lost ? "; lost: " : "", lost ? lost : "");
 	put_finding(out, &finding);
 }
 
@@ -86,7 +92,7 @@ static void judge_kill_query(struct wire_writer *out, const struct dbps_server_v
 			 exact ? "control link, by QUERY_ID: hits the statement that was meant"
 			       : "control link, by connection id: may hit the next statement");
 	} else {
-		finding.status = "problem";
+		finding.status = view->link == DBPS_LINK_NONE ? "missing" : "problem";
 		snprintf(finding.detail, sizeof(finding.detail),
 			 "nothing can reach a running statement without the control link");
 	}
@@ -116,7 +122,9 @@ static int judge_losses(struct wire_writer *out, struct dbps_kernel *kernel)
 	if (r)
 		return r;
 	for (int i = 0; i < DBPS_LOSS_N; i++) {
-		struct finding loss = {"losses", dbps_loss_names[i], "problem", ""};
+		/* Often somebody else's doing, a scanned port: no fault of this host to be alarmed
+		 * of. */
+		struct finding loss = {"losses", dbps_loss_names[i], "missing", ""};
 
 		snprintf(loss.detail, sizeof(loss.detail), "%" PRIu64 " times",
 			 (uint64_t)losses[i]);

@@ -142,7 +142,7 @@ const struct sql_variable sql_variables[] = {
 	INTEGER("query_cache_size", 0),
 	TEXT("query_cache_type", "OFF"),
 	ON_OFF("read_only", 1),
-	TEXT("session_track_schema", ""),
+	INTEGER("server_id", 0),
 	GET("socket", DBPS_TYPE_TEXT, get_socket),
 	ON_OFF("sql_auto_is_null", 0),
 	TEXT("sql_mode", ""),
