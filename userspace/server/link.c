@@ -187,32 +187,37 @@ static bool is_unspecified(const struct dbps_listener *listener)
 	return memcmp(listener->addr, zero, sizeof(zero)) == 0;
 }
 
-/* Where to reach a TCP listener from inside its network namespace. */
-static void reach_address(const struct dbps_listener *listener, char *address, size_t size)
+static int open_address(struct dbps_link *link, const char *address, uint16_t port,
+			struct dbps_client_target *target, struct dbps_client **ret_client,
+			struct dbps_link_error *error)
 {
-	int family = listener->family == DBPS_FAMILY_INET6 ? AF_INET6 : AF_INET;
+	int r;
 
-	/* A listener on [::] takes IPv4 too, unless it was told not to; then [::1] is next to it.
-	 */
-	if (is_unspecified(listener))
-		snprintf(address, size, family == AF_INET6 ? "::1" : "127.0.0.1");
-	else
-		inet_ntop(family, listener->addr, address, (socklen_t)size);
+	target->host = address;
+	target->port = port;
+	r = dbps_client_open(target, link->stop_fd, dbps_clock_ns() + OPEN_TIMEOUT_NS, ret_client,
+			     error);
+	target->host = NULL;
+	return r;
 }
 
+/*
+ * From inside the server's network namespace. A listener on [::] may take IPv4 too, and accounts
+ * are made for 127.0.0.1 rather than for ::1.
+ */
 static int open_tcp(struct dbps_link *link, const struct dbps_listener *listener,
 		    struct dbps_client_target *target, struct dbps_client **ret_client,
 		    struct dbps_link_error *error)
 {
-	char address[INET6_ADDRSTRLEN];
+	int family = listener->family == DBPS_FAMILY_INET6 ? AF_INET6 : AF_INET;
+	char address[INET6_ADDRSTRLEN] = "127.0.0.1";
 	int r;
 
-	reach_address(listener, address, sizeof(address));
-	target->host = address;
-	target->port = listener->port;
-	r = dbps_client_open(target, link->stop_fd, dbps_clock_ns() + OPEN_TIMEOUT_NS, ret_client,
-			     error);
-	target->host = NULL;
+	if (!is_unspecified(listener))
+		inet_ntop(family, listener->addr, address, sizeof(address));
+	r = open_address(link, address, listener->port, target, ret_client, error);
+	if (r == -EIO && family == AF_INET6 && is_unspecified(listener))
+		r = open_address(link, "::1", listener->port, target, ret_client, error);
 	return r;
 }
 
@@ -227,6 +232,32 @@ static void describe(const struct dbps_link *link, const struct dbps_listener *l
 		 after ? ": " : "", after ? after : "");
 }
 
+/*
+ * Where an account without a name exists, any user without an account of its own becomes that one,
+ * which can do nothing: no link. Engines that do not tell are taken at their word.
+ */
+static int refuse_anonymous(struct dbps_link *link, struct dbps_client **client,
+			    struct dbps_link_error *error)
+{
+	MYSQL_RES *result = NULL;
+	struct dbps_link_error ignored;
+	bool anonymous = false;
+	MYSQL_ROW row;
+
+	if (dbps_client_query(*client, "SELECT CURRENT_USER()", dbps_clock_ns() + OPEN_TIMEOUT_NS,
+			      &result, &ignored) == 0 &&
+	    result) {
+		row = mysql_fetch_row(result);
+		anonymous = row && row[0] && row[0][0] == '@';
+		mysql_free_result(result);
+	}
+	if (!anonymous)
+		return is_stopping(link) ? -ECANCELED : 0;
+	dbps_client_close(TAKE_PTR(*client));
+	snprintf(error->text, sizeof(error->text), "the server knows only an anonymous user");
+	return -EACCES;
+}
+
 /* One way to log in. On success the link's text says which, on failure why not. */
 static int attempt(struct dbps_link *link, const struct dbps_listener *listener,
 		   const char *option_file, struct dbps_client **ret_client, char *text,
@@ -235,17 +266,23 @@ static int attempt(struct dbps_link *link, const struct dbps_listener *listener,
 	struct dbps_client_target target = {.option_file = option_file,
 					    .user = option_file ? NULL : link->user};
 	struct dbps_link_error error = {0};
+	struct dbps_client *client = NULL;
 	int r;
 
 	if (listener->family == DBPS_FAMILY_UNIX)
-		r = open_unix(link, listener, &target, ret_client, &error);
+		r = open_unix(link, listener, &target, &client, &error);
 	else
-		r = open_tcp(link, listener, &target, ret_client, &error);
-	if (r < 0)
+		r = open_tcp(link, listener, &target, &client, &error);
+	if (r == 0)
+		r = refuse_anonymous(link, &client, &error);
+	if (r < 0) {
+		dbps_client_close(client);
 		describe(link, listener, option_file ? option_file : NULL, error.text, text, size);
-	else
-		describe(link, listener, dbps_client_user(*ret_client), NULL, text, size);
-	return r;
+		return r;
+	}
+	describe(link, listener, dbps_client_user(client), NULL, text, size);
+	*ret_client = client;
+	return 0;
 }
 
 static bool is_candidate(const struct dbps_link *link, const struct dbps_listener *listener,
@@ -324,7 +361,7 @@ static void find_own_session(struct dbps_link *link, uint64_t id)
 static int open_link(struct dbps_link *link)
 {
 	struct dbps_link_error error;
-	struct dbps_client *client;
+	struct dbps_client *client = NULL;
 	char text[400];
 	int r;
 

@@ -402,18 +402,23 @@ int dbps_registry_greeted(struct dbps_registry *registry, pid_t tgid)
 	return r;
 }
 
-static void look_at_known_names(struct dbps_registry *registry, DIR *proc)
+/* @param netns Look at those in this network namespace only, or at all with 0. */
+static void look_at_known_names(struct dbps_registry *registry, DIR *proc, uint32_t netns)
 {
 	const struct dirent *entry;
 
+	rewinddir(proc);
 	while ((entry = readdir(proc))) {
 		char name[EXECUTABLE_MAX];
 		pid_t pid = (pid_t)atoi(entry->d_name);
+		uint32_t its;
 		int r;
 
 		if (!isdigit((unsigned char)entry->d_name[0]) ||
 		    dbps_process_name(pid, name, sizeof(name)) < 0 ||
 		    dbps_engine_of_executable(name) == DBPS_ENGINE_UNKNOWN)
+			continue;
+		if (netns && (dbps_process_namespace(pid, "net", &its) < 0 || its != netns))
 			continue;
 		r = look_at(registry, pid);
 		if (r < 0 && r != -ESRCH && r != -ENOENT)
@@ -425,12 +430,18 @@ int dbps_registry_scan(struct dbps_registry *registry)
 {
 	_cleanup_free_ pid_t *seen = NULL;
 	size_t n_seen = 0;
-	DIR *proc = opendir("/proc");
+	uint32_t netns;
+	DIR *proc;
 	int r;
 
+	proc = opendir("/proc");
 	if (!proc)
 		return -errno;
-	look_at_known_names(registry, proc);
+	/* The daemon's own namespace first: its servers get the plain names, those of containers
+	 * "-2". */
+	if (dbps_process_namespace(0, "net", &netns) == 0)
+		look_at_known_names(registry, proc, netns);
+	look_at_known_names(registry, proc, 0);
 	closedir(proc);
 	/* Those that greeted while an earlier daemon was there. */
 	r = dbps_kernel_servers(registry->kernel, &seen, &n_seen);
