@@ -79,6 +79,22 @@ static __always_inline int call_message(struct call *call, __u64 msg)
 	return 0;
 }
 
+/* The calls with a vector. Negative: a call that is not understood. */
+static __noinline int call_vector(struct call *call, __u32 nr, __u64 arg3)
+{
+	switch (nr) {
+	case NR_READV:
+	case NR_WRITEV:
+		call->segments = (__u32)arg3;
+		return 0;
+	case NR_RECVMSG:
+	case NR_SENDMSG:
+		return call_message(call, call->buffer);
+	default:
+		return -1;
+	}
+}
+
 /* Where the bytes of the current system call are. Negative: a call that is not understood. */
 static __always_inline int call_current(struct call *call)
 {
@@ -87,25 +103,12 @@ static __always_inline int call_current(struct call *call)
 	__u32 nr = CALL_NR(regs);
 
 	call->buffer = CALL_ARG2(regs);
-	call->requested = 0;
+	call->requested = CALL_ARG3(regs);
 	call->segments = 0;
-	switch (nr) {
-	case NR_RECVFROM:
-	case NR_SENDTO:
-	case NR_READ:
-	case NR_WRITE:
-		call->requested = CALL_ARG3(regs);
+	if (nr == NR_RECVFROM || nr == NR_SENDTO || nr == NR_READ || nr == NR_WRITE)
 		return 0;
-	case NR_READV:
-	case NR_WRITEV:
-		call->segments = (__u32)CALL_ARG3(regs);
-		return 0;
-	case NR_RECVMSG:
-	case NR_SENDMSG:
-		return call_message(call, call->buffer);
-	default:
-		return -1;
-	}
+	call->requested = 0;
+	return call_vector(call, nr, CALL_ARG3(regs));
 }
 
 #endif

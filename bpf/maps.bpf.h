@@ -91,13 +91,13 @@ struct {
 	__uint(max_entries, 64 * 1024);
 } dbps_events SEC(".maps");
 
-/* The bytes that may be a greeting, before there is a record. */
+/* Bytes of the answer that is looked at, or of what may be a greeting. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dbps_window);
-} dbps_greetings SEC(".maps");
+} dbps_windows SEC(".maps");
 
 /* The row that a snapshot is making, with room for its text. */
 struct dbps_row_scratch {

@@ -266,7 +266,6 @@ __noinline int adopt_statement(struct dbps_record *r, const struct dbps_adoption
 	s->command = a->command;
 	s->phase = DBPS_PHASE_UNFRAMED;
 	s->sequence++;
-	s->statements++;
 	s->start_ns = a->start_ns;
 	if (!a->has_text)
 		return 0;

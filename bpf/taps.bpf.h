@@ -24,46 +24,62 @@ static __always_inline struct dbps_record *tap_record(struct sock *sk)
 	return bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 }
 
-/* One of the segments of a call with several. */
+/* The segments of a call with several buffers. */
 struct segments {
 	struct dbps_record *r;
 	__u64 iov;
 	__u32 left; /* bytes moved that are still to be found */
 	__u32 n;
-	bool sent;
 };
 
-static int segment_feed(__u32 i, struct segments *v)
+/* Base and moved bytes of segment i. Returns 1 when there is none. */
+static __always_inline int segment_get(struct segments *v, __u32 i, __u64 *ret_base, __u32 *ret_n)
 {
 	__u64 iov[2]; /* base and length */
-	__u32 n;
 
 	if (i >= v->n || !v->left)
 		return 1;
 	if (bpf_probe_read_user(iov, sizeof(iov), (const void *)(v->iov + i * sizeof(iov))))
 		return 1;
-	n = iov[1] < v->left ? (__u32)iov[1] : v->left;
-	if (!n)
-		return 0;
-	if (v->sent)
-		session_sent(v->r, iov[0], n);
-	else
-		session_received(v->r, iov[0], n, 0);
-	v->left -= n;
+	*ret_base = iov[0];
+	*ret_n = iov[1] < v->left ? (__u32)iov[1] : v->left;
+	v->left -= *ret_n;
 	return 0;
 }
 
-static __always_inline int tap_segments(struct dbps_record *r, const struct call *call,
-					__u32 moved, bool sent)
+static int segment_received(__u32 i, struct segments *v)
 {
-	struct segments v = {
-		.r = r, .iov = call->buffer, .left = moved, .n = call->segments, .sent = sent};
+	__u64 base;
+	__u32 n;
 
-	bpf_loop(CALL_SEGMENTS, segment_feed, &v, 0);
-	if (v.left)
-		session_unframe(&r->s, DBPS_LOSS_UNKNOWN_CALL);
+	if (segment_get(v, i, &base, &n))
+		return 1;
+	if (n)
+		session_received(v->r, base, n, 0);
 	return 0;
 }
+
+static int segment_sent(__u32 i, struct segments *v)
+{
+	__u64 base;
+	__u32 n;
+
+	if (segment_get(v, i, &base, &n))
+		return 1;
+	if (n)
+		session_sent(v->r, base, n);
+	return 0;
+}
+
+/* What a call with several buffers moved: one after the other. */
+#define tap_segments(record, call, moved, function)                                           \
+	do {                                                                                  \
+		struct segments v_ = {.r = (record), .iov = (call)->buffer, .left = (moved),  \
+				      .n = (call)->segments};                                 \
+		bpf_loop(CALL_SEGMENTS, function, &v_, 0);                                    \
+		if (v_.left)                                                                  \
+			session_unframe(&(record)->s, DBPS_LOSS_UNKNOWN_CALL);                \
+	} while (0)
 
 /* Bytes moved that cannot be found: io_uring, a 32-bit process, another call. */
 static __noinline int tap_unseen(struct dbps_record *r)
@@ -111,8 +127,8 @@ int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
 		return tap_unseen(r);
 	if (!session_lock(r))
 		return 0;
-	if (call.segments)
-		tap_segments(r, &call, (__u32)ret, false);
+	if (mysql_unlikely(call.segments))
+		tap_segments(r, &call, (__u32)ret, segment_received);
 	else
 		session_received(r, call.buffer, (__u32)ret, call.requested);
 	session_unlock(r);
@@ -263,7 +279,7 @@ static __always_inline void session_greeted(struct dbps_session *s, const struct
 static __noinline int tap_greeting(struct sock *sk, int ret)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32, zero = 0, version_len;
-	struct dbps_window *w = bpf_map_lookup_elem(&dbps_greetings, &zero);
+	struct dbps_window *w = bpf_map_lookup_elem(&dbps_windows, &zero);
 	struct dbps_server_seen *seen;
 	struct dbps_record *r;
 	struct call call;
@@ -317,8 +333,8 @@ int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
 		return tap_unseen(r);
 	if (!session_lock(r))
 		return 0;
-	if (call.segments)
-		tap_segments(r, &call, (__u32)ret, true);
+	if (mysql_unlikely(call.segments))
+		tap_segments(r, &call, (__u32)ret, segment_sent);
 	else
 		session_sent(r, call.buffer, (__u32)ret);
 	session_unlock(r);

@@ -2,11 +2,16 @@
  * The MySQL step: the protocol's state machine for one session, fed with the bytes that the server's
  * socket moved. Pure: the same code runs in the kernel, in cmocka and in a fuzzer.
  *
- * The includer says how bytes are read and how much of a request is kept:
- *   struct dbps_span                                        where a call's bytes are
- *   int dbps_span_read(span, off, void *dst, u32 n)         0, or negative: not readable
- *   DBPS_BODY_CAP                                           bytes kept of a request, DBPS_TEXT_MIN + 1 at least
- *   DBPS_STEP_FN                                            linkage of the larger functions
+ * The includer says how bytes are read, how much of a request is kept, and what else is to be done:
+ *   struct dbps_span                                  where a call's bytes are
+ *   int dbps_span_read(span, off, void *dst, u32 n)   0, or negative: not readable
+ *   DBPS_BODY_CAP                                     bytes kept of a request, DBPS_TEXT_MIN + 1 at least
+ *   DBPS_STEP_FN                                      linkage of the functions that are verified apart
+ *   DBPS_LOOP(n, function, context)                   call function(i, context) until it returns 1
+ *   dbps_now()                                        CLOCK_MONOTONIC, ns
+ *   dbps_on_begin(record, last_stmt_id)               a statement has begun
+ *   dbps_on_found(record, found)                      an answer held enum mysql_found bits
+ *   dbps_on_resync(session)                           an end was not seen, and is taken from what follows
  *
  * Invariants:
  * 1. Every packet header is followed by position, over any cut between calls; no byte of a payload is
@@ -20,6 +25,9 @@
 #define DBPS_MYSQL_H
 
 #include "session.h"
+
+/* Inlined into what is verified apart: the kernel allows calls to be eight deep. */
+#define MYSQL_INLINE static inline __attribute__((always_inline))
 
 /* 1.6 */
 enum mysql_command {
@@ -83,17 +91,23 @@ enum mysql_found {
 	MYSQL_FOUND_SCHEMA = 1 << 6,  /* session tracking gave the database: s->db is set */
 };
 
-static inline __u32 mysql_u16(const __u8 *b)
+/* Keeps the compiler from checking one copy of a value and using another, which the verifier refuses. */
+#define MYSQL_SAME(v) __asm__ volatile("" : "+r"(v))
+
+#define mysql_likely(x)	  __builtin_expect(!!(x), 1)
+#define mysql_unlikely(x) __builtin_expect(!!(x), 0)
+
+MYSQL_INLINE __u32 mysql_u16(const __u8 *b)
 {
 	return b[0] | (__u32)b[1] << 8;
 }
 
-static inline __u32 mysql_u24(const __u8 *b)
+MYSQL_INLINE __u32 mysql_u24(const __u8 *b)
 {
 	return b[0] | (__u32)b[1] << 8 | (__u32)b[2] << 16;
 }
 
-static inline __u32 mysql_u32(const __u8 *b)
+MYSQL_INLINE __u32 mysql_u32(const __u8 *b)
 {
 	return mysql_u24(b) | (__u32)b[3] << 24;
 }
@@ -204,7 +218,7 @@ DBPS_STEP_FN int mysql_take_schema(struct dbps_session *s, const struct dbps_hea
  * Session state changes of an OK packet (1.7) from `off` on: of all of them, the schema (type 1). An
  * entry that lies beyond the head is not seen; USE then takes effect from the statement's text.
  */
-static inline int mysql_state_changes(struct dbps_session *s, const struct dbps_head *h,
+MYSQL_INLINE int mysql_state_changes(struct dbps_session *s, const struct dbps_head *h,
 				      __u32 off, __u32 len)
 {
 	__u64 at = mysql_lenenc(h, len, off); /* info */
@@ -235,7 +249,7 @@ static inline int mysql_state_changes(struct dbps_session *s, const struct dbps_
 	return mysql_take_schema(s, h, (__u32)(at >> 32), (__u32)at);
 }
 
-static inline void mysql_status(struct dbps_session *s, __u32 status)
+MYSQL_INLINE void mysql_status(struct dbps_session *s, __u32 status)
 {
 	s->status = (__u16)status;
 	if (status & MYSQL_DB_DROPPED)
@@ -268,7 +282,7 @@ DBPS_STEP_FN int mysql_ok(struct dbps_session *s, const struct dbps_head *h, __u
 	return MYSQL_FOUND_OK;
 }
 
-static inline int mysql_error(struct dbps_session *s, const struct dbps_head *h, __u32 head_len)
+MYSQL_INLINE int mysql_error(struct dbps_session *s, const struct dbps_head *h, __u32 head_len)
 {
 	__u32 code = head_len >= 3 ? mysql_u16(h->b + 1) : 0;
 
@@ -280,7 +294,7 @@ static inline int mysql_error(struct dbps_session *s, const struct dbps_head *h,
 }
 
 /* The end of one result; of the statement too, unless more follow (1.8). */
-static inline int mysql_result_end(struct dbps_session *s, int found)
+MYSQL_INLINE int mysql_result_end(struct dbps_session *s, int found)
 {
 	if (s->status & MYSQL_MORE_RESULTS) {
 		s->results++;
@@ -291,7 +305,7 @@ static inline int mysql_result_end(struct dbps_session *s, int found)
 }
 
 /* EOF of 5 bytes, or OK with the first byte FE. */
-static inline int mysql_terminator(struct dbps_session *s, const struct dbps_head *h,
+MYSQL_INLINE int mysql_terminator(struct dbps_session *s, const struct dbps_head *h,
 				   __u32 head_len, __u32 len)
 {
 	int found = 0;
@@ -304,7 +318,7 @@ static inline int mysql_terminator(struct dbps_session *s, const struct dbps_hea
 }
 
 /* Column count, 1.8: its size against the packet's says whether a metadata byte follows. */
-static inline int mysql_column_count(struct dbps_session *s, const struct dbps_head *h,
+MYSQL_INLINE int mysql_column_count(struct dbps_session *s, const struct dbps_head *h,
 				     __u32 head_len, __u32 len)
 {
 	__u32 n = h->b[0], size = 1;
@@ -322,7 +336,7 @@ static inline int mysql_column_count(struct dbps_session *s, const struct dbps_h
 	return MYSQL_FOUND_NOTHING;
 }
 
-static inline int mysql_first(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
+MYSQL_INLINE int mysql_first(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
 			      __u32 len)
 {
 	int found;
@@ -343,7 +357,7 @@ static inline int mysql_first(struct dbps_session *s, const struct dbps_head *h,
 	}
 }
 
-static inline int mysql_row(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
+MYSQL_INLINE int mysql_row(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
 			    __u32 len)
 {
 	/* A row starts with FE only when its first column has 16 MiB, with FF never (1.8). */
@@ -358,25 +372,8 @@ static inline int mysql_row(struct dbps_session *s, const struct dbps_head *h, _
 	return MYSQL_FOUND_NOTHING;
 }
 
-/*
- * The packet after the definitions tells whether EOFs are deprecated, also where the login was not
- * seen: an EOF is FE with 5 bytes, and no row and no OK is (1.8).
- */
-static inline int mysql_defs_eof(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
-				 __u32 len)
-{
-	s->flags |= DBPS_KNOWN_EOF;
-	s->phase = DBPS_PHASE_ROWS;
-	if (h->b[0] != 0xfe || len != 5) {
-		s->flags |= DBPS_DEPRECATE_EOF;
-		return mysql_row(s, h, head_len, len);
-	}
-	mysql_status(s, mysql_u16(h->b + 3));
-	return s->status & MYSQL_CURSOR_EXISTS ? MYSQL_FOUND_END : MYSQL_FOUND_NOTHING;
-}
-
 /* PREPARE-OK, 1.9. Where EOFs are unknown the end is taken from the next request. */
-static inline int mysql_prepared(struct dbps_session *s, const struct dbps_head *h, __u32 head_len)
+MYSQL_INLINE int mysql_prepared(struct dbps_session *s, const struct dbps_head *h, __u32 head_len)
 {
 	__u32 columns, params;
 
@@ -400,7 +397,7 @@ static inline int mysql_prepared(struct dbps_session *s, const struct dbps_head 
 }
 
 /* Answers to a login and to Change user: any number of rounds until OK or ERR (1.5). */
-static inline int mysql_auth_answer(struct dbps_session *s, const struct dbps_head *h,
+MYSQL_INLINE int mysql_auth_answer(struct dbps_session *s, const struct dbps_head *h,
 				    __u32 head_len)
 {
 	int end = s->phase == DBPS_PHASE_CHANGE_USER ? MYSQL_FOUND_END : 0;
@@ -428,8 +425,6 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 	if (!head_len)
 		return MYSQL_FOUND_BROKEN;
 	switch (s->phase) {
-	case DBPS_PHASE_ROWS:
-		return mysql_row(s, h, head_len, len);
 	case DBPS_PHASE_FIRST:
 	case DBPS_PHASE_INFILE:
 		return mysql_first(s, h, head_len, len);
@@ -438,21 +433,13 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 			s->phase = s->flags & DBPS_DEPRECATE_EOF ? DBPS_PHASE_ROWS
 								 : DBPS_PHASE_DEFS_EOF;
 		return MYSQL_FOUND_NOTHING;
-	case DBPS_PHASE_DEFS_EOF:
-		return mysql_defs_eof(s, h, head_len, len);
 	case DBPS_PHASE_PREPARED:
 		return mysql_prepared(s, h, head_len);
 	case DBPS_PHASE_PREPARE_DEFS:
 		return --s->defs_left ? MYSQL_FOUND_NOTHING : MYSQL_FOUND_END;
-	case DBPS_PHASE_FIELD_LIST:
-		return h->b[0] == 0xff || (h->b[0] == 0xfe && len < 64) ?
-			       mysql_row(s, h, head_len, len) :
-			       MYSQL_FOUND_NOTHING;
 	case DBPS_PHASE_ONE_PACKET:
 		found = h->b[0] == 0xff ? mysql_error(s, h, head_len) : MYSQL_FOUND_OK;
 		return found | MYSQL_FOUND_END;
-	case DBPS_PHASE_STREAM:
-		return mysql_row(s, h, head_len, len);
 	case DBPS_PHASE_GREETED:
 	case DBPS_PHASE_AUTH:
 	case DBPS_PHASE_CHANGE_USER:
@@ -460,15 +447,38 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 	case DBPS_PHASE_IDLE:
 		/* Not an answer: the server says why it closes (1.13.5). */
 		return h->b[0] == 0xff ? mysql_error(s, h, head_len) : MYSQL_FOUND_BROKEN;
+	case DBPS_PHASE_FIELD_LIST:
+		/* A definition starts with 03 "def". */
+		if (h->b[0] < 0xfe)
+			return MYSQL_FOUND_NOTHING;
+		break;
+	case DBPS_PHASE_DEFS_EOF:
+		/*
+		 * The packet after the definitions tells whether EOFs are deprecated, also where the
+		 * login was not seen: an EOF is FE with 5 bytes, and no row and no OK is (1.8).
+		 */
+		s->flags |= DBPS_KNOWN_EOF;
+		s->phase = DBPS_PHASE_ROWS;
+		if (h->b[0] == 0xfe && len == 5) {
+			mysql_status(s, mysql_u16(h->b + 3));
+			return s->status & MYSQL_CURSOR_EXISTS ? MYSQL_FOUND_END
+							       : MYSQL_FOUND_NOTHING;
+		}
+		s->flags |= DBPS_DEPRECATE_EOF;
+		break;
+	case DBPS_PHASE_ROWS:
+	case DBPS_PHASE_STREAM:
+		break;
 	default:
 		return MYSQL_FOUND_NOTHING;
 	}
+	return mysql_row(s, h, head_len, len);
 }
 
 /* ---------------------------------------------------------------- client to server ---------- */
 
 /* Take header bytes of one direction. Returns how many were taken, or negative. */
-static inline int mysql_header_bytes(struct dbps_stream *stream, const struct dbps_span *span,
+MYSQL_INLINE int mysql_header_bytes(struct dbps_stream *stream, const struct dbps_span *span,
 				     __u32 pos, __u32 avail)
 {
 	__u32 have = stream->hdr_have, n = 4 - have;
@@ -493,7 +503,7 @@ static inline int mysql_header_bytes(struct dbps_stream *stream, const struct db
 }
 
 /* The header is there: begin the packet. */
-static inline void mysql_packet_begin(struct dbps_stream *stream)
+MYSQL_INLINE void mysql_packet_begin(struct dbps_stream *stream)
 {
 	stream->hdr_have = 0;
 	stream->left = mysql_u24(stream->hdr);
@@ -506,13 +516,13 @@ static inline void mysql_packet_begin(struct dbps_stream *stream)
 }
 
 /* Whether a message of sequence 0 from the client is a command (protocol.md 0, last rule). */
-static inline bool mysql_expects_command(const struct dbps_session *s)
+MYSQL_INLINE bool mysql_expects_command(const struct dbps_session *s)
 {
 	return s->phase >= DBPS_PHASE_IDLE && s->phase != DBPS_PHASE_CHANGE_USER &&
 	       s->phase != DBPS_PHASE_INFILE;
 }
 
-static inline bool mysql_keeps_request(const struct dbps_session *s)
+MYSQL_INLINE bool mysql_keeps_request(const struct dbps_session *s)
 {
 	if (s->phase == DBPS_PHASE_GREETED)
 		return true;
@@ -520,7 +530,7 @@ static inline bool mysql_keeps_request(const struct dbps_session *s)
 }
 
 /* How the answer to a command is followed (1.6). */
-static inline __u8 mysql_answer_phase(__u8 command)
+MYSQL_INLINE __u8 mysql_answer_phase(__u8 command)
 {
 	switch (command) {
 	case COM_FIELD_LIST:
@@ -553,7 +563,7 @@ static inline __u8 mysql_answer_phase(__u8 command)
 }
 
 /* Where the text of a Query starts: behind the attributes that MySQL 8 clients send (1.6). */
-static inline __u32 mysql_text_offset(const struct dbps_record *r)
+MYSQL_INLINE __u32 mysql_text_offset(const struct dbps_record *r)
 {
 	if (!(r->s.caps & MYSQL_QUERY_ATTRIBUTES) || r->s.command != COM_QUERY)
 		return 1;
@@ -562,41 +572,65 @@ static inline __u32 mysql_text_offset(const struct dbps_record *r)
 	return 3;
 }
 
-/* A whole command was read: the statement begins. */
-static inline void mysql_begin(struct dbps_record *r, __u64 now_ns)
+/* Whether the text may be a USE: it starts with U, or with a blank or a comment (1.11). */
+MYSQL_INLINE bool mysql_may_use(__u32 c)
+{
+	return (c | 32) == 'u' || c <= ' ' || c == '/' || c == '#' || c == '-';
+}
+
+/* The text of a Query or a Prepare. */
+MYSQL_INLINE void mysql_begin_text(struct dbps_record *r)
 {
 	struct dbps_session *s = &r->s;
-	__u32 off;
+	__u32 off = mysql_text_offset(r);
 
-	s->command = s->in.got ? r->request.body[0] : COM_SLEEP;
+	s->text_off = (__u8)off;
+	if (!off || s->in.got < off)
+		return;
+	s->text_len = s->in.got - off;
+	s->flags |= DBPS_HAS_TEXT;
+	if (s->command == COM_QUERY && mysql_may_use(r->request.body[off & 3]))
+		s->flags |= DBPS_APPLIES;
+}
+
+/* A whole command was read: the statement begins. */
+MYSQL_INLINE void mysql_begin(struct dbps_record *r, __u64 now_ns)
+{
+	struct dbps_session *s = &r->s;
+	__u8 command = s->in.got ? r->request.body[0] : COM_SLEEP;
+
+	s->command = command;
 	s->sequence++;
-	s->statements++;
 	s->start_ns = now_ns;
 	s->results = 0;
 	s->text_len = 0;
-	s->flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES | DBPS_RESYNCED | DBPS_SENT);
-	s->phase = mysql_answer_phase(s->command);
-	if (s->command == COM_STMT_EXECUTE || s->command == COM_STMT_BULK_EXECUTE ||
-	    s->command == COM_STMT_FETCH) {
+	s->flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES | DBPS_RESYNCED | DBPS_SENT | DBPS_APPLIES);
+	s->phase = DBPS_PHASE_FIRST;
+	if (command == COM_QUERY) {
+		mysql_begin_text(r);
+		return;
+	}
+	if (command == COM_STMT_EXECUTE || command == COM_STMT_BULK_EXECUTE ||
+	    command == COM_STMT_FETCH) {
 		if (s->in.got >= 5)
 			s->stmt_id = mysql_u32(r->request.body + 1);
 		if (s->stmt_id == MYSQL_DIRECT_STMT)
 			s->stmt_id = s->last_stmt_id;
 		s->flags |= DBPS_EXECUTES;
-	} else if (s->command == COM_QUERY || s->command == COM_STMT_PREPARE) {
-		off = mysql_text_offset(r);
-		s->text_off = (__u16)off;
-		if (off && s->in.got >= off) {
-			s->text_len = s->in.got - off;
-			s->flags |= DBPS_HAS_TEXT;
-		}
+		if (command != COM_STMT_FETCH)
+			return;
 	}
+	if (command == COM_STMT_PREPARE)
+		mysql_begin_text(r);
+	if (command == COM_INIT_DB || command == COM_RESET_CONNECTION)
+		s->flags |= DBPS_APPLIES;
+	s->phase = mysql_answer_phase(command);
 	if (s->phase == DBPS_PHASE_IDLE)
 		s->end_ns = now_ns;
 }
 
 /* The login packet (1.4) was read whole, or an SSLRequest was. */
-static inline void mysql_login_read(struct dbps_record *r)
+MYSQL_INLINE void mysql_login_read(struct dbps_record *r)
 {
 	struct dbps_session *s = &r->s;
 	__u32 caps = mysql_u32(r->request.body);
@@ -614,13 +648,10 @@ static inline void mysql_login_read(struct dbps_record *r)
 }
 
 /* A whole message was read from the client. Returns 1 when a statement begins with it, else 0. */
-DBPS_STEP_FN int mysql_request(struct dbps_record *r, __u64 now_ns)
+MYSQL_INLINE int mysql_request(struct dbps_record *r, __u64 now_ns)
 {
-	struct dbps_session *s;
+	struct dbps_session *s = &r->s;
 
-	if (!r)
-		return 0;
-	s = &r->s;
 	if (s->phase == DBPS_PHASE_GREETED) {
 		mysql_login_read(r);
 		return 0;
@@ -637,7 +668,7 @@ DBPS_STEP_FN int mysql_request(struct dbps_record *r, __u64 now_ns)
  * Payload bytes of a request: keep the first DBPS_BODY_CAP. The first piece is read in one go, later
  * ones in blocks that fit behind any kept offset. Returns how many were taken, or negative.
  */
-static inline int mysql_request_bytes(struct dbps_record *r, const struct dbps_span *span,
+MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_span *span,
 				      __u32 pos, __u32 avail)
 {
 	struct dbps_stream *in = &r->s.in;
@@ -671,7 +702,7 @@ static inline int mysql_request_bytes(struct dbps_record *r, const struct dbps_s
 /* ---------------------------------------------------------------- what an OK brings ---------- */
 
 /* The block of the kept request at `off`, NULL behind its end. */
-static inline const struct dbps_block *mysql_block(const struct dbps_record *r, __u32 off)
+MYSQL_INLINE const struct dbps_block *mysql_block(const struct dbps_record *r, __u32 off)
 {
 	if (off >= r->request.have || off > DBPS_NAMES_MAX)
 		return NULL;
@@ -679,7 +710,7 @@ static inline const struct dbps_block *mysql_block(const struct dbps_record *r, 
 }
 
 /* Offset behind a NUL-terminated string at `off`, 0 when there is none; its length in ret_len. */
-static inline __u32 mysql_skip_name(const struct dbps_record *r, __u32 off, __u32 *ret_len)
+MYSQL_INLINE __u32 mysql_skip_name(const struct dbps_record *r, __u32 off, __u32 *ret_len)
 {
 	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
 
@@ -691,7 +722,7 @@ static inline __u32 mysql_skip_name(const struct dbps_record *r, __u32 off, __u3
 }
 
 /* User at `off`, NUL-terminated. Returns the offset behind it, or 0. */
-static inline __u32 mysql_set_user(struct dbps_record *r, __u32 off)
+MYSQL_INLINE __u32 mysql_set_user(struct dbps_record *r, __u32 off)
 {
 	const struct dbps_block *b = mysql_block(r, off);
 	__u32 len;
@@ -703,7 +734,7 @@ static inline __u32 mysql_set_user(struct dbps_record *r, __u32 off)
 	return len == DBPS_DB_MAX ? 0 : off + len + 1;
 }
 
-static inline void mysql_set_db(struct dbps_record *r, __u32 off, __u32 len)
+MYSQL_INLINE void mysql_set_db(struct dbps_record *r, __u32 off, __u32 len)
 {
 	const struct dbps_block *b = mysql_block(r, off);
 
@@ -714,7 +745,7 @@ static inline void mysql_set_db(struct dbps_record *r, __u32 off, __u32 len)
 }
 
 /* Skip the authentication data of a login packet (1.4). Returns the offset behind it, or 0. */
-static inline __u32 mysql_skip_auth(const struct dbps_record *r, __u32 off)
+MYSQL_INLINE __u32 mysql_skip_auth(const struct dbps_record *r, __u32 off)
 {
 	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
 
@@ -756,7 +787,7 @@ DBPS_STEP_FN int mysql_take_attribute(struct dbps_session *s, const struct dbps_
 }
 
 /* Keys and values of 251 bytes and more end the walk. Returns the offset behind it, or 0. */
-static inline __u32 mysql_attribute(struct dbps_record *r, __u32 off)
+MYSQL_INLINE __u32 mysql_attribute(struct dbps_record *r, __u32 off)
 {
 	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
 
@@ -771,7 +802,7 @@ static inline __u32 mysql_attribute(struct dbps_record *r, __u32 off)
 }
 
 /* The connection attributes, behind their total length (1.4). The first 16 are looked at. */
-static inline void mysql_attributes(struct dbps_record *r, __u32 off)
+MYSQL_INLINE void mysql_attributes(struct dbps_record *r, __u32 off)
 {
 	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
 
@@ -786,7 +817,7 @@ static inline void mysql_attributes(struct dbps_record *r, __u32 off)
 }
 
 /* The login was accepted: user, database and attributes of the login packet hold. */
-static inline void mysql_apply_login(struct dbps_record *r)
+MYSQL_INLINE void mysql_apply_login(struct dbps_record *r)
 {
 	struct dbps_session *s = &r->s;
 	__u32 off, db, len;
@@ -808,7 +839,7 @@ static inline void mysql_apply_login(struct dbps_record *r)
 }
 
 /* Change user (1.4): user NUL, u8 length and authentication data, db NUL. */
-static inline void mysql_apply_change_user(struct dbps_record *r)
+MYSQL_INLINE void mysql_apply_change_user(struct dbps_record *r)
 {
 	__u32 off = mysql_set_user(r, 1), db, len;
 	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
@@ -824,7 +855,7 @@ static inline void mysql_apply_change_user(struct dbps_record *r)
 		mysql_set_db(r, db, len);
 }
 
-static inline bool mysql_is_space(__u32 c)
+MYSQL_INLINE bool mysql_is_space(__u32 c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
@@ -907,7 +938,7 @@ DBPS_STEP_FN __u32 mysql_use_byte(struct mysql_use *u, __u32 c, __u32 off)
 }
 
 /* USE in the text of a Query that the server answered with OK (1.11). */
-static inline void mysql_apply_use(struct dbps_record *r)
+MYSQL_INLINE void mysql_apply_use(struct dbps_record *r)
 {
 	struct mysql_use u = {.state = USE_BLANK};
 	__u32 off = r->s.text_off, end = r->request.have, c;
@@ -948,19 +979,327 @@ DBPS_STEP_FN int mysql_apply_ok(struct dbps_record *r, int found)
 		mysql_set_db(r, 1, r->request.len - 1);
 	} else if (s->command == COM_RESET_CONNECTION) {
 		s->prepare_era++;
-	} else if (s->command == COM_QUERY && !before && (s->flags & DBPS_HAS_TEXT) &&
-		   !(found & MYSQL_FOUND_SCHEMA)) {
+	} else if (s->command == COM_QUERY && !before && !(found & MYSQL_FOUND_SCHEMA)) {
 		mysql_apply_use(r);
 	}
 	return 0;
 }
 
 /* The statement is over. */
-static inline void mysql_end(struct dbps_session *s, __u64 now_ns, __u8 phase)
+MYSQL_INLINE void mysql_end(struct dbps_session *s, __u64 now_ns, __u8 phase)
 {
 	s->end_ns = now_ns;
 	s->phase = phase;
-	s->flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES);
+	s->flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES | DBPS_APPLIES);
+}
+
+/* ---------------------------------------------------------------- the bytes of a call ------- */
+
+/* Packets of one call that are followed, and of them those that one look at the window takes. */
+#define MYSQL_PACKETS_MAX	65536
+#define MYSQL_WINDOW_PACKETS 64
+
+/* The bytes that one call moved, and how far they are understood. */
+struct mysql_feed {
+	struct dbps_record *r;
+	struct dbps_window *window; /* answers only */
+	struct dbps_span span;
+	__u32 total;
+	__u32 pos;
+};
+
+/* A request's header is there. A statement whose end was not seen has ended by now. */
+MYSQL_INLINE void mysql_header(struct dbps_record *r)
+{
+	struct dbps_session *s = &r->s;
+	bool goes_on = s->in.full;
+
+	mysql_packet_begin(&s->in);
+	if (goes_on)
+		return;
+	if (s->phase == DBPS_PHASE_UNKNOWN)
+		s->phase = DBPS_PHASE_IDLE;
+	if (!mysql_keeps_request(s))
+		s->in.skip = 1;
+	else if (s->phase > DBPS_PHASE_IDLE)
+		dbps_on_resync(s);
+}
+
+/* A whole message is there. */
+MYSQL_INLINE void mysql_message(struct dbps_record *r)
+{
+	__u32 last_used = r->s.stmt_id;
+
+	if (mysql_request(r, dbps_now()))
+		dbps_on_begin(r, last_used);
+}
+
+/* A header, or a piece of a request. Returns 1 when there is nothing more to do. */
+MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f)
+{
+	struct dbps_stream *in = &f->r->s.in;
+	int n;
+
+	if (f->pos >= f->total)
+		return 1;
+	if (!in->left) {
+		n = mysql_header_bytes(in, &f->span, f->pos, f->total - f->pos);
+		if (n < 0)
+			return 1;
+		f->pos += (__u32)n;
+		if (in->hdr_have < 4)
+			return 1;
+		mysql_header(f->r);
+	} else {
+		n = mysql_request_bytes(f->r, &f->span, f->pos, f->total - f->pos);
+		if (n <= 0)
+			return 1;
+		f->pos += (__u32)n;
+	}
+	if (!in->left && !in->full)
+		mysql_message(f->r);
+	return f->pos >= f->total;
+}
+
+static int mysql_request_loop(__u32 i, struct mysql_feed *f)
+{
+	(void)i;
+	return mysql_request_piece(f);
+}
+
+/*
+ * The everyday request: a call that read just a header, or just the body that belongs to it. Does what
+ * mysql_requests() would, in fewer lines of code and data; false when the call is anything else.
+ */
+MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbps_span *span,
+					  __u32 n)
+{
+	struct dbps_stream *in = &r->s.in;
+	__u32 header;
+
+	if (mysql_unlikely(r->s.phase != DBPS_PHASE_IDLE || in->hdr_have || in->full || in->skip))
+		return false;
+	if (!in->left) {
+		if (n != 4 || dbps_span_read(span, 0, &header, 4))
+			return false;
+		/* Sequence 0, and neither empty nor full. Wire and host order are the same here. */
+		if (!header || header >= MYSQL_PACKET_FULL)
+			return false;
+		in->left = header;
+		in->got = 0;
+		in->seq = 0;
+		return true;
+	}
+	if (n != in->left || in->got || in->seq || n > DBPS_NAMES_MAX ||
+	    dbps_span_read(span, 0, r->request.body, n))
+		return false;
+	r->request.have = n;
+	r->request.len = n;
+	in->got = n;
+	in->left = 0;
+	mysql_message(r);
+	return true;
+}
+
+/**
+ * @brief Bytes that the server read from its client.
+ * @return 0; -1 when they could not be read: framing is lost.
+ */
+MYSQL_INLINE int mysql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+{
+	struct mysql_feed f = {.r = r, .span = *span, .total = n};
+
+	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_request_loop, &f);
+	return f.pos < n ? -1 : 0;
+}
+
+/*
+ * A terminator or OK that changes nothing: the status is the last one. `h` is its packet's first byte.
+ * Returns whether the statement's answer is over with it, or -1: look closer.
+ */
+MYSQL_INLINE int mysql_plain_end(const struct dbps_session *s, const __u8 *h, __u32 len)
+{
+	__u32 status;
+
+	/* EOF: warnings, status. OK: affected rows and insert id of a byte each, status. At 3 in both. */
+	if (len != 5 && (len < 7 || h[1] >= 0xfb || h[2] >= 0xfb || s->flags & DBPS_APPLIES))
+		return -1;
+	status = mysql_u16(h + 3);
+	if (status != s->status ||
+	    status & (MYSQL_MORE_RESULTS | MYSQL_CURSOR_EXISTS | MYSQL_DB_DROPPED |
+		      MYSQL_STATE_CHANGED))
+		return -1;
+	return 1;
+}
+
+/*
+ * One packet of the kinds that make up almost all answers. Returns enum mysql_found bits, or -1: it is of
+ * another kind.
+ */
+MYSQL_INLINE int mysql_plain_answer(struct dbps_session *s, const __u8 *h, __u32 len)
+{
+	__u32 first = h[0];
+
+	switch (s->phase) {
+	case DBPS_PHASE_DEFS:
+		if (!--s->defs_left)
+			s->phase = s->flags & DBPS_DEPRECATE_EOF ? DBPS_PHASE_ROWS
+								 : DBPS_PHASE_DEFS_EOF;
+		return MYSQL_FOUND_NOTHING;
+	case DBPS_PHASE_ROWS:
+		if (first < 0xfe) {
+			s->rows++;
+			return MYSQL_FOUND_NOTHING;
+		}
+		return first == 0xfe && mysql_plain_end(s, h, len) == 1 ? MYSQL_FOUND_END : -1;
+	case DBPS_PHASE_DEFS_EOF:
+		if (first != 0xfe || len != 5 || mysql_plain_end(s, h, len) != 1)
+			return -1;
+		s->flags |= DBPS_KNOWN_EOF;
+		s->phase = DBPS_PHASE_ROWS;
+		return MYSQL_FOUND_NOTHING;
+	case DBPS_PHASE_FIRST:
+		if (len == 1 && first && first < 0xfb) {
+			s->defs_left = first;
+			s->phase = DBPS_PHASE_DEFS;
+			return MYSQL_FOUND_NOTHING;
+		}
+		return !first && mysql_plain_end(s, h, len) == 1 ? MYSQL_FOUND_END : -1;
+	default:
+		return -1;
+	}
+}
+
+/**
+ * @brief The packets that lie whole in the first n bytes of the window, until one says something.
+ * @return Bytes behind the last packet taken, and what was found << 32.
+ */
+DBPS_STEP_FN __u64 mysql_answers(struct dbps_session *s, const struct dbps_window *w, __u32 n)
+{
+	__u32 off = 0, len;
+	int found = 0;
+
+	if (!s || !w || n > DBPS_WINDOW)
+		return 0;
+	for (int i = 0; i < MYSQL_WINDOW_PACKETS; i++) {
+		const __u8 *h = w->b + off;
+
+		if (off + 4 > n)
+			break;
+		len = mysql_u24(h);
+		if (!len || off + 4 + len > n)
+			break;
+		off += 4 + len;
+		found = mysql_plain_answer(s, h + 4, len);
+		if (mysql_unlikely(found < 0))
+			found = mysql_answer(s, (const struct dbps_head *)(h + 4),
+					     len < DBPS_HEAD_MAX ? len : DBPS_HEAD_MAX, len);
+		if (found)
+			break;
+	}
+	return (__u64)(__u32)found << 32 | off;
+}
+
+/* Whole packets at the feed's position. Returns how many bytes were taken, or negative. */
+MYSQL_INLINE int mysql_answer_window(struct mysql_feed *f)
+{
+	__u32 n = f->total - f->pos, found, taken;
+	__u64 r;
+
+	MYSQL_SAME(n);
+	if (n > DBPS_WINDOW)
+		n = DBPS_WINDOW;
+	if (dbps_span_read(&f->span, f->pos, f->window->b, n))
+		return -1;
+	r = mysql_answers(&f->r->s, f->window, n);
+	found = (__u32)(r >> 32);
+	taken = (__u32)r;
+	f->pos += taken;
+	if (found)
+		dbps_on_found(f->r, (int)found);
+	return (int)taken;
+}
+
+/* Bytes of a packet that is cut by the call, or larger than the window: its head is kept. */
+MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
+{
+	struct dbps_stream *out = &f->r->s.out;
+	__u32 avail = f->total - f->pos, n, got;
+	int r;
+
+	if (!out->left) {
+		r = mysql_header_bytes(out, &f->span, f->pos, avail);
+		if (r < 0)
+			return -1;
+		f->pos += (__u32)r;
+		if (out->hdr_have == 4)
+			mysql_packet_begin(out);
+		return 0;
+	}
+	n = out->left < avail ? out->left : avail;
+	got = out->got;
+	if (got < DBPS_HEAD_MAX) {
+		/* The verifier does not relate two bounds: 64 fit below 192, then one by one. */
+		if (got >= DBPS_HEAD_MAX - 64)
+			n = 1;
+		else if (got && n > 64)
+			n = 64;
+		if (dbps_span_read(&f->span, f->pos, f->r->head.b + got,
+				   n > DBPS_HEAD_MAX ? DBPS_HEAD_MAX : n))
+			return -1;
+	}
+	out->got = got + n;
+	out->left -= n;
+	f->pos += n;
+	return 0;
+}
+
+/* Packets at the feed's position. Returns 1 when there is nothing more to do. */
+MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
+{
+	struct dbps_stream *out = &f->r->s.out;
+	int n;
+
+	if (f->pos >= f->total || f->r->s.phase <= DBPS_PHASE_UNKNOWN ||
+	    f->r->s.phase == DBPS_PHASE_UNFRAMED)
+		return 1;
+	if (!out->left && !out->hdr_have && !out->full) {
+		n = mysql_answer_window(f);
+		if (n)
+			return n < 0;
+	}
+	if (mysql_answer_piece(f))
+		return 1;
+	if (out->left || out->hdr_have || out->full)
+		return 0;
+	n = mysql_answer(&f->r->s, &f->r->head, out->got < DBPS_HEAD_MAX ? out->got : DBPS_HEAD_MAX,
+			 out->got < MYSQL_PACKET_FULL ? out->got : MYSQL_PACKET_FULL);
+	out->got = 0;
+	if (n)
+		dbps_on_found(f->r, n);
+	return 0;
+}
+
+static int mysql_answer_loop(__u32 i, struct mysql_feed *f)
+{
+	(void)i;
+	return mysql_answer_step(f);
+}
+
+/**
+ * @brief Bytes that the server sent to its client, from `pos` on.
+ * @param window Scratch.
+ * @return 0; -1 when they could not be read: framing is lost.
+ */
+MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span, __u32 n,
+			     __u32 pos, struct dbps_window *window)
+{
+	struct mysql_feed f = {.r = r, .window = window, .span = *span, .total = n, .pos = pos};
+
+	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_answer_loop, &f);
+	return f.pos < n && r->s.phase != DBPS_PHASE_UNFRAMED && r->s.phase > DBPS_PHASE_UNKNOWN ?
+		       -1 :
+		       0;
 }
 
 #endif

@@ -14,7 +14,7 @@
 #endif
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted. */
-#define DBPS_LAYOUT 1
+#define DBPS_LAYOUT 2
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -82,6 +82,7 @@ enum dbps_flag {
 					   would block means that it waits for a command */
 	DBPS_SENT = 1 << 19,		/* bytes were sent since the statement began */
 	DBPS_CANCEL_ARMED = 1 << 20,	/* the cancel map has an entry for this session */
+	DBPS_APPLIES = 1 << 21,		/* an OK of this statement may change session state */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1). */
@@ -95,6 +96,10 @@ struct dbps_stream {
 	__u8 skip;     /* the current message is not looked at */
 };
 
+/*
+ * An event between two statements finds the caches cold, and each line that it touches costs more than
+ * the work: what every event needs comes first, in two lines.
+ */
 struct dbps_session {
 	/* Odd while a tap writes; a copy is whole when it is even and the same before and after. */
 	__u32 gen;
@@ -104,29 +109,26 @@ struct dbps_session {
 	__u8 phase;   /* enum dbps_phase */
 	__u8 command; /* COM_* of the current statement, or of the last one */
 	__u8 family;  /* enum dbps_family */
-	__u8 user_len;
-	__u8 db_len; /* 0: no database */
-	__u8 program_len;
+	__u8 text_off; /* offset of the text in the request's body */
 	__u16 status; /* server status of the last OK or EOF (protocol.md 1.7) */
+	__u16 lost;   /* an event of this session was not followed: framing starts anew */
 	__u32 tid;    /* thread that read the current statement */
 	__u32 tgid;   /* process that owns the server's end */
+	__u32 defs_left;
+	__u32 stmt_id; /* Execute: its prepared statement */
 	/* --- 64 bytes --- */
 	__u64 sequence; /* number of the current or last statement, from 1 */
 	__u64 start_ns; /* CLOCK_MONOTONIC: its begin; login phase: the greeting */
 	__u64 end_ns;	/* end of the last statement, or of the login */
-	__u32 text_len;	   /* whole length of the text, bytes */
-	__u32 stmt_id;	   /* Execute: its prepared statement */
-	__u16 text_off;	   /* offset of the text in the request's body */
-	__u16 lost;	   /* an event of this session was not followed: framing starts anew */
-	__u32 prepare_era; /* raised when all prepared statements are dropped */
-	__u32 defs_left;
-	__u16 last_error; /* code of the last ERR, 0: none yet */
-	__u16 results;	  /* results of this statement that are complete (MORE_RESULTS) */
-	/* --- 120 bytes --- */
-	__u64 statements;
 	__u64 rows;
 	__u64 bytes_in;
 	__u64 bytes_out;
+	__u32 text_len;	   /* whole length of the text, bytes */
+	__u32 prepare_era; /* raised when all prepared statements are dropped */
+	__u16 last_error;  /* code of the last ERR, 0: none yet */
+	__u16 results;	   /* results of this statement that are complete (MORE_RESULTS) */
+	__u32 last_stmt_id; /* newest prepared statement, for direct execution (protocol.md 1.9) */
+	/* --- 128 bytes --- */
 	__u64 errors;
 	__u64 trx_start_ns; /* CLOCK_MONOTONIC, valid with DBPS_IN_TRANSACTION */
 	__u64 cookie;
@@ -134,8 +136,6 @@ struct dbps_session {
 	__u64 connected_ns;
 	__u32 caps;	   /* agreed capability bits */
 	__u32 server_caps; /* as greeted */
-	__u32 last_stmt_id; /* newest prepared statement, for direct execution (protocol.md 1.9) */
-	__u32 defs_after;   /* Prepare: column definitions that follow the parameters' */
 	__u32 client_pid;  /* Unix sockets: the peer's process, else 0 */
 	__u32 client_uid;  /* Unix sockets: the peer's user, valid with client_pid */
 	__u32 attr_pid;	   /* `_pid` of the connection attributes: the client's own claim */
@@ -145,6 +145,10 @@ struct dbps_session {
 	__u16 local_port;
 	__u16 remote_port;
 	__u32 inode; /* of the socket file, to find its descriptor */
+	__u8 user_len;
+	__u8 db_len; /* 0: no database */
+	__u8 program_len;
+	__u8 pad[5];
 	char user[DBPS_USER_MAX];
 	char db[DBPS_DB_MAX];
 	char program[DBPS_PROGRAM_MAX];
@@ -177,18 +181,16 @@ struct dbps_window {
 	__u8 b[DBPS_WINDOW + 4 + DBPS_HEAD_MAX];
 };
 
-/*
- * The storage of one socket: the session, and what only the kernel side needs of it. All that an event
- * touches is in here: a map of its own would cost a TLB miss each time.
- */
+/* The storage of one socket: the session, and what only the kernel side needs of it. */
 struct dbps_record {
 	struct dbps_session s;
 	struct dbps_head head; /* of a server packet that a call cut, or that exceeds the window */
-	struct dbps_window window;
 	struct dbps_request request;
 };
 
 _Static_assert(sizeof(struct dbps_stream) == 16, "shared layout");
+_Static_assert(__builtin_offsetof(struct dbps_session, sequence) == 64, "the second line");
+_Static_assert(__builtin_offsetof(struct dbps_session, errors) == 128, "the third line");
 _Static_assert(sizeof(struct dbps_session) % 8 == 0, "shared layout");
 
 /* All of the body, as long as the map was made. */

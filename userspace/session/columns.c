@@ -159,7 +159,7 @@ static struct dbps_value get_bytes_out(const struct dbps_row *row)
 
 static struct dbps_value get_statements(const struct dbps_row *row)
 {
-	return integer(row->session->statements);
+	return integer(row->session->sequence);
 }
 
 static struct dbps_value get_errors(const struct dbps_row *row)
