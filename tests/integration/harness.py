@@ -279,6 +279,27 @@ class Daemon:
                 return row
         return None
 
+    def wait_session(self, server, number, what, predicate, timeout=DEADLINE):
+        """The session's row once predicate(row) is true of it."""
+        seen = []
+
+        def look():
+            row = self.session(server, number)
+            seen[:] = [row]
+            return row if row and predicate(row) else None
+
+        try:
+            return wait(look, what, timeout, every=0.0005)
+        except Failure as failure:
+            raise Failure(f"{failure}\n  the row is {seen[0]}") from None
+
+    def wait_idle(self, server, number):
+        return self.wait_session(server, number, f"session {number} to be idle",
+                                 lambda row: row["command"] == "Sleep")
+
+    def wait_gone(self, server, number):
+        wait(lambda: self.session(server, number) is None, f"session {number} to be gone")
+
     def losses(self):
         return {name: int(value) for name, value, *_ in self.query("show losses")}
 
@@ -320,17 +341,41 @@ class Daemon:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
+class Run:
+    """What outlives a test: pairs of server and daemon that several tests use, one after the other. A
+    test leaves them as it found them; when one fails they are not used again."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.contexts = {}
+
+    def shared(self, server_options, daemon_options):
+        key = (server_options, daemon_options)
+        if key not in self.contexts:
+            context = Context(self, f"shared{len(os.listdir(self.directory))}")
+            self.contexts[key] = context
+            context.pair_made = context.pair(*server_options, daemon_options=daemon_options)
+        return self.contexts[key]
+
+    def close(self):
+        contexts, self.contexts = self.contexts, {}
+        for context in contexts.values():
+            context.close()
+
+
 class Context:
     """What one test has: everything made through it is ended and removed with it."""
 
-    def __init__(self, root_directory, name):
-        self.root_directory = root_directory
-        self.directory = os.path.join(root_directory, name)
+    def __init__(self, run, name):
+        self.run = run
+        self.root_directory = run.directory
+        self.directory = os.path.join(run.directory, name)
         os.mkdir(self.directory)
         self.stack = contextlib.ExitStack()
         self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.parts = []
         self.notes = []
+        self.pair_made = None
 
     def close(self):
         self.stack.close()
@@ -365,6 +410,12 @@ class Context:
         server = self.server(*server_options)
         daemon.wait_server(server)
         return server, daemon
+
+    def shared_pair(self, *server_options, daemon_options=()):
+        """As pair(), but used by several tests: see Run."""
+        context = self.run.shared(server_options, daemon_options)
+        self.parts += [part for part in context.parts if part not in self.parts]
+        return context.pair_made
 
     def keep(self, closable):
         """Close something at the end of the test."""

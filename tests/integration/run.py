@@ -15,6 +15,8 @@ import sys
 import time
 import traceback
 
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
@@ -47,9 +49,10 @@ def on_alarm(_signal, _frame):
     raise harness.Failure(f"took longer than {LIMIT_S} s")
 
 
-def run_one(root, name, function, keep):
+def run_one(run, name, function, keep):
     """Returns (word, reason, notes)."""
-    context = harness.Context(root, name)
+    before = children()
+    context = harness.Context(run, name)
     signal.alarm(LIMIT_S)
     try:
         function(context)
@@ -57,7 +60,7 @@ def run_one(root, name, function, keep):
     except harness.Skip as skip:
         word, reason = "skip", str(skip)
     except BaseException as error:  # pylint: disable=broad-except
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         word, reason = "FAIL", traceback.format_exc() + context.logs()
         if keep:
@@ -66,9 +69,13 @@ def run_one(root, name, function, keep):
     finally:
         signal.alarm(0)
         context.close()
-    left = children()
-    if left and word != "FAIL":
-        word, reason = "FAIL", f"processes left behind: {left}"
+    if word == "FAIL":
+        run.close()
+    else:
+        shared = {part.pid for c in run.contexts.values() for part in c.parts}
+        left = set(children()) - set(before) - shared
+        if left:
+            word, reason = "FAIL", f"processes left behind: {left}"
     return word, reason, context.notes
 
 
@@ -98,16 +105,18 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
     root = harness.make_root_directory()
+    run = harness.Run(root)
     try:
         for name, function in tests:
             began = time.monotonic()
-            word, reason, notes = run_one(root, name, function, args.keep)
+            word, reason, notes = run_one(run, name, function, args.keep)
             counts[word] += 1
             print(f"{word:4} {name} ({time.monotonic() - began:.1f} s)"
                   + (f": {reason}" if reason else ""), flush=True)
             for note in notes:
                 print(f"     {note}", flush=True)
     finally:
+        run.close()
         shutil.rmtree(root, ignore_errors=True)
     print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
     return 1 if counts["FAIL"] else 0
