@@ -206,6 +206,7 @@ static void *serve_client(void *data)
 	pthread_t before;
 	bool has_before;
 
+	pthread_setname_np(pthread_self(), "console");
 	sql_serve(&client->connection, client->fd);
 	pthread_mutex_lock(&console->lock);
 	has_before = console->has_unjoined;
