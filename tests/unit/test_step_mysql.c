@@ -1,0 +1,856 @@
+/*
+ * The MySQL step, fed with conversations as a server's socket moves them: whole, a byte at a time, and cut
+ * at every place. However the bytes are cut, the session must come out the same.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dbps/kernel.h"
+
+struct dbps_span {
+	const uint8_t *base;
+};
+
+static int dbps_span_read(const struct dbps_span *span, __u32 off, void *dst, __u32 n)
+{
+	memcpy(dst, span->base + off, n);
+	return 0;
+}
+
+static __u64 clock_ns;
+
+#define DBPS_BODY_CAP (DBPS_TEXT_DEFAULT + 1)
+#define DBPS_STEP_FN  static
+#define DBPS_LOOP(n, function, context)                                     \
+	do {                                                                \
+		for (__u32 i_ = 0; i_ < (n) && !function(i_, context); i_++) \
+			;                                                   \
+	} while (0)
+#define dbps_now() (++clock_ns)
+
+static void dbps_on_begin(struct dbps_record *r, __u32 last_used);
+static void dbps_on_found(struct dbps_record *r, int found);
+static void dbps_on_resync(struct dbps_session *s);
+
+#include "dbps/mysql.h"
+
+/* ---------------------------------------------------------------- the driver ---------------- */
+
+static unsigned int n_begun, n_prepared, n_broken, n_resyncs;
+
+static void dbps_on_begin(struct dbps_record *r, __u32 last_used)
+{
+	(void)r;
+	(void)last_used;
+	n_begun++;
+}
+
+static void dbps_on_resync(struct dbps_session *s)
+{
+	n_resyncs++;
+	mysql_end(s, dbps_now(), DBPS_PHASE_IDLE);
+}
+
+/* As session_found() does in the kernel. */
+static void dbps_on_found(struct dbps_record *r, int found)
+{
+	struct dbps_session *s = &r->s;
+
+	if (found & MYSQL_FOUND_BROKEN) {
+		n_broken++;
+		return;
+	}
+	if (found & MYSQL_FOUND_PREPARED)
+		n_prepared++;
+	if (found & MYSQL_FOUND_OK && (found & MYSQL_FOUND_LOGIN || s->flags & DBPS_APPLIES))
+		mysql_apply_ok(r, found);
+	if (found & MYSQL_FOUND_LOGIN)
+		mysql_end(s, dbps_now(),
+			  found & MYSQL_FOUND_ERROR ? DBPS_PHASE_CLOSED : DBPS_PHASE_IDLE);
+	else if (found & MYSQL_FOUND_END)
+		mysql_end(s, dbps_now(), DBPS_PHASE_IDLE);
+}
+
+static struct dbps_record *new_record(void)
+{
+	struct dbps_record *r = calloc(1, sizeof(*r) + DBPS_BODY_CAP + DBPS_DB_MAX);
+
+	assert_non_null(r);
+	r->s.phase = DBPS_PHASE_GREETED;
+	r->s.flags = DBPS_KNOWN_ID | DBPS_FRAMED_IN;
+	r->s.server_caps = 0x81fff7feu;
+	n_begun = n_prepared = n_broken = n_resyncs = 0;
+	return r;
+}
+
+static void server_reads(struct dbps_record *r, const void *bytes, size_t n)
+{
+	struct dbps_span span = {bytes};
+
+	if (!mysql_everyday_request(r, &span, (__u32)n))
+		assert_int_equal(mysql_requests(r, &span, (__u32)n), 0);
+}
+
+static void server_sends(struct dbps_record *r, const void *bytes, size_t n)
+{
+	struct dbps_window window;
+	struct dbps_span span = {bytes};
+
+	memset(&window, 0xa5, sizeof(window));
+	assert_int_equal(mysql_sent(r, &span, (__u32)n, 0, &window), 0);
+}
+
+/* One move of bytes: what the server read ('<'), or what it sent ('>'). */
+struct move {
+	char way;
+	size_t n;
+	uint8_t bytes[2048];
+};
+
+#define MOVES_MAX 64
+
+struct talk {
+	size_t n;
+	struct move move[MOVES_MAX];
+};
+
+/* Append a packet, to the last move if it goes the same way and `join`. */
+static void say(struct talk *t, char way, bool join, uint8_t seq, const void *payload, size_t n)
+{
+	struct move *m;
+
+	if (!join || !t->n || t->move[t->n - 1].way != way) {
+		assert_true(t->n < MOVES_MAX);
+		t->move[t->n++] = (struct move){.way = way};
+	}
+	m = &t->move[t->n - 1];
+	assert_true(m->n + 4 + n <= sizeof(m->bytes));
+	m->bytes[m->n++] = (uint8_t)n;
+	m->bytes[m->n++] = (uint8_t)(n >> 8);
+	m->bytes[m->n++] = (uint8_t)(n >> 16);
+	m->bytes[m->n++] = seq;
+	memcpy(m->bytes + m->n, payload, n);
+	m->n += n;
+}
+
+#define SAY(t, way, seq, s)  say(t, way, true, seq, s, sizeof(s) - 1)
+#define NEXT(t, way, seq, s) say(t, way, false, seq, s, sizeof(s) - 1)
+
+static void move_bytes(struct dbps_record *r, char way, const uint8_t *bytes, size_t n)
+{
+	if (!n)
+		return;
+	if (way == '<')
+		server_reads(r, bytes, n);
+	else
+		server_sends(r, bytes, n);
+}
+
+/* Play a talk with each move cut at `cut`; 0: whole; SIZE_MAX: a byte at a time. */
+static struct dbps_record *play(const struct talk *t, size_t cut)
+{
+	struct dbps_record *r = new_record();
+
+	clock_ns = 0;
+	for (size_t i = 0; i < t->n; i++) {
+		const struct move *m = &t->move[i];
+
+		if (cut == SIZE_MAX) {
+			for (size_t j = 0; j < m->n; j++)
+				move_bytes(r, m->way, m->bytes + j, 1);
+		} else if (cut < m->n) {
+			move_bytes(r, m->way, m->bytes, cut);
+			move_bytes(r, m->way, m->bytes + cut, m->n - cut);
+		} else {
+			move_bytes(r, m->way, m->bytes, m->n);
+		}
+	}
+	return r;
+}
+
+static void assert_same(const struct dbps_record *a, const struct dbps_record *b)
+{
+	assert_int_equal(a->s.phase, b->s.phase);
+	assert_int_equal(a->s.command, b->s.command);
+	assert_int_equal(a->s.sequence, b->s.sequence);
+	assert_int_equal(a->s.rows, b->s.rows);
+	assert_int_equal(a->s.errors, b->s.errors);
+	assert_int_equal(a->s.last_error, b->s.last_error);
+	assert_int_equal(a->s.status, b->s.status);
+	assert_int_equal(a->s.flags, b->s.flags);
+	assert_int_equal(a->s.text_len, b->s.text_len);
+	assert_int_equal(a->s.stmt_id, b->s.stmt_id);
+	assert_int_equal(a->s.user_len, b->s.user_len);
+	assert_memory_equal(a->s.user, b->s.user, sizeof(a->s.user));
+	assert_int_equal(a->s.db_len, b->s.db_len);
+	assert_memory_equal(a->s.db, b->s.db, a->s.db_len);
+	assert_int_equal(a->s.program_len, b->s.program_len);
+	assert_int_equal(a->s.attr_pid, b->s.attr_pid);
+	assert_int_equal(a->request.have, b->request.have);
+	assert_memory_equal(a->request.body, b->request.body, a->request.have);
+}
+
+/* The talk's end, which does not depend on how it was cut. Owned by the caller. */
+static struct dbps_record *play_all_cuts(const struct talk *t)
+{
+	struct dbps_record *whole = play(t, 0), *other;
+	size_t longest = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		longest = t->move[i].n > longest ? t->move[i].n : longest;
+	for (size_t cut = 1; cut < longest; cut++) {
+		other = play(t, cut);
+		assert_same(whole, other);
+		free(other);
+	}
+	other = play(t, SIZE_MAX);
+	assert_same(whole, other);
+	free(other);
+	assert_int_equal(n_broken, 0);
+	assert_int_equal(n_resyncs, 0);
+	return whole;
+}
+
+/* ---------------------------------------------------------------- packets ------------------- */
+
+#define OK	    "\x00\x00\x00\x02\x00\x00\x00"
+#define OK_IN_TRANS "\x00\x00\x00\x03\x00\x00\x00"
+#define EOF_PACKET  "\xfe\x00\x00\x02\x00"
+#define EOF_MORE    "\xfe\x00\x00\x0a\x00"
+#define EOF_CURSOR  "\xfe\x00\x00\x42\x00"
+#define OK_EOF	    "\xfe\x00\x00\x02\x00\x00\x00"
+#define OK_MORE	    "\x00\x00\x00\x0a\x00\x00\x00"
+#define ERROR_1064  "\xff\x28\x04#42000You have an error"
+#define DEFINITION  "\x03" "def\x00\x00\x00\x01" "1\x00\x0c\x3f\x00\x01\x00\x00\x00\x03\x81\x00\x00\x00\x00"
+
+#define CAPS_PLAIN (MYSQL_CONNECT_WITH_DB | (1u << 9) | MYSQL_SECURE_CONNECTION | \
+		    MYSQL_PLUGIN_AUTH | MYSQL_CONNECT_ATTRS)
+
+/* Login of `user` with database `db`, and the server's OK. */
+static void login(struct talk *t, uint32_t caps, const char *user, const char *db)
+{
+	uint8_t p[512] = {};
+	size_t n = 32;
+
+	memset(t, 0, sizeof(*t));
+	memcpy(p, &caps, 4);
+	n += (size_t)sprintf((char *)p + n, "%s", user) + 1;
+	p[n++] = 20;
+	memset(p + n, 0xee, 20);
+	n += 20;
+	if (caps & MYSQL_CONNECT_WITH_DB)
+		n += (size_t)sprintf((char *)p + n, "%s", db) + 1;
+	n += (size_t)sprintf((char *)p + n, "mysql_native_password") + 1;
+	memcpy(p + n, "\x1e\x04_pid\x04" "4711\x0cprogram_name\x06worker", 31);
+	n += 31;
+	say(t, '<', true, 1, p, n);
+	NEXT(t, '>', 2, OK);
+}
+
+static void assert_db(const struct dbps_record *r, const char *db)
+{
+	assert_int_equal(r->s.db_len, strlen(db));
+	assert_memory_equal(r->s.db, db, strlen(db));
+}
+
+/* ---------------------------------------------------------------- tests --------------------- */
+
+static void test_login_gives_user_database_and_attributes(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.user_len, 5);
+	assert_memory_equal(r->s.user, "alice", 5);
+	assert_db(r, "shop");
+	assert_int_equal(r->s.attr_pid, 4711);
+	assert_int_equal(r->s.program_len, 6);
+	assert_memory_equal(r->s.program, "worker", 6);
+	assert_int_equal(r->s.sequence, 0);
+	free(r);
+}
+
+static void test_user_holds_only_after_ok(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	t.n--;
+	r = play(&t, 0);
+	assert_int_equal(r->s.phase, DBPS_PHASE_AUTH);
+	assert_int_equal(r->s.user_len, 0);
+	free(r);
+	NEXT(&t, '>', 2, "\xff\x15\x04#28000Access denied");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_CLOSED);
+	assert_int_equal(r->s.last_error, 1045);
+	assert_int_equal(r->s.user_len, 0);
+	free(r);
+}
+
+static void test_authentication_rounds(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "bob", "");
+	t.n--;
+	NEXT(&t, '>', 2, "\xfemysql_native_password\0aaaaaaaaaaaaaaaaaaaa");
+	NEXT(&t, '<', 3, "xxxxxxxxxxxxxxxxxxxx");
+	NEXT(&t, '>', 4, OK);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_memory_equal(r->s.user, "bob", 3);
+	assert_db(r, "");
+	free(r);
+}
+
+static void test_ssl_request_makes_the_session_opaque(void **state)
+{
+	struct dbps_record *r = new_record();
+	uint8_t p[36] = {32, 0, 0, 1, 0x00, 0x0a};
+
+	(void)state;
+	server_reads(r, p, sizeof(p));
+	assert_true(r->s.flags & DBPS_TLS);
+	free(r);
+}
+
+/* A result set of `rows` rows, in both styles; the statement must be over at its last byte only. */
+static void result_set(struct talk *t, bool deprecated, unsigned int rows)
+{
+	uint8_t seq = 1;
+
+	NEXT(t, '<', 0, "\x03select 1");
+	NEXT(t, '>', seq++, "\x02");
+	SAY(t, '>', seq++, DEFINITION);
+	SAY(t, '>', seq++, DEFINITION);
+	if (!deprecated)
+		SAY(t, '>', seq++, EOF_PACKET);
+	for (unsigned int i = 0; i < rows; i++)
+		SAY(t, '>', seq++, "\x01" "1\xfb");
+	if (deprecated)
+		SAY(t, '>', seq++, OK_EOF);
+	else
+		SAY(t, '>', seq++, EOF_PACKET);
+}
+
+static void check_result_set(uint32_t caps, bool deprecated, unsigned int rows)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	login(&t, caps, "alice", "shop");
+	result_set(&t, deprecated, rows);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.rows, rows);
+	assert_int_equal(r->s.sequence, 1);
+	assert_int_equal(r->s.text_len, 8);
+	free(r);
+	t.move[t.n - 1].n--;
+	r = play(&t, 0);
+	assert_true(dbps_session_executes(&r->s));
+	free(r);
+}
+
+static void test_result_sets_end_at_their_last_byte(void **state)
+{
+	(void)state;
+	for (unsigned int rows = 0; rows <= 130; rows = rows * 2 + 1) {
+		check_result_set(CAPS_PLAIN, false, rows);
+		check_result_set(CAPS_PLAIN | MYSQL_DEPRECATE_EOF, true, rows);
+	}
+}
+
+/* Where the login was not seen, the first result set tells which style it is. */
+static void test_eof_style_is_learnt(void **state)
+{
+	(void)state;
+	for (int deprecated = 0; deprecated <= 1; deprecated++) {
+		struct dbps_record *r = new_record();
+		struct talk t = {};
+
+		r->s.phase = DBPS_PHASE_IDLE;
+		result_set(&t, deprecated, 3);
+		for (size_t i = 0; i < t.n; i++)
+			move_bytes(r, t.move[i].way, t.move[i].bytes, t.move[i].n);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		assert_int_equal(r->s.rows, 3);
+		assert_true(r->s.flags & DBPS_KNOWN_EOF);
+		assert_int_equal(!!(r->s.flags & DBPS_DEPRECATE_EOF), deprecated);
+		free(r);
+	}
+}
+
+static void test_multiple_results_end_with_the_last(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x03select 1; do 1; select 2");
+	NEXT(&t, '>', 1, "\x01");
+	SAY(&t, '>', 2, DEFINITION);
+	SAY(&t, '>', 3, EOF_PACKET);
+	SAY(&t, '>', 4, "\x01" "1");
+	SAY(&t, '>', 5, EOF_MORE);
+	NEXT(&t, '>', 6, OK_MORE);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	assert_int_equal(r->s.results, 2);
+	free(r);
+	NEXT(&t, '>', 7, OK);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.sequence, 1);
+	free(r);
+}
+
+static void test_error_is_kept_and_progress_is_not_one(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x03" "alter table t");
+	NEXT(&t, '>', 1, "\xff\xff\xff\x01\x01\x02\x00\x00\x00\x05" "copying");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	assert_int_equal(r->s.errors, 0);
+	free(r);
+	NEXT(&t, '>', 2, ERROR_1064);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.last_error, 1064);
+	assert_int_equal(r->s.errors, 1);
+	free(r);
+}
+
+static void test_local_infile(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x03load data local infile 'x' into table t");
+	NEXT(&t, '>', 1, "\xfbx");
+	NEXT(&t, '<', 2, "1\n2\n");
+	NEXT(&t, '<', 3, "3\n");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_INFILE);
+	assert_int_equal(r->s.sequence, 1);
+	free(r);
+	NEXT(&t, '<', 4, "");
+	NEXT(&t, '>', 5, OK);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.sequence, 1);
+	free(r);
+}
+
+static void check_use(const char *text, const char *answer, size_t answer_len, const char *db)
+{
+	struct dbps_record *r;
+	struct talk t;
+	char p[256];
+	int n = snprintf(p, sizeof(p), "\x03%s", text);
+
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	say(&t, '<', false, 0, p, (size_t)n);
+	say(&t, '>', false, 1, answer, answer_len);
+	r = play_all_cuts(&t);
+	assert_db(r, db);
+	free(r);
+}
+
+static void test_use_in_a_statement(void **state)
+{
+	(void)state;
+	check_use("use stock", OK, 7, "stock");
+	check_use("USE `sto ck`", OK, 7, "sto ck");
+	check_use("use`stock`", OK, 7, "stock");
+	check_use("  /* x */ -- y\n # z\n UsE\tstock ; ", OK, 7, "stock");
+	check_use("use stock;", OK, 7, "stock");
+	check_use("use stock/* why */", OK, 7, "stock");
+	check_use("use stock", ERROR_1064, sizeof(ERROR_1064) - 1, "shop");
+	check_use("used stock", OK, 7, "shop");
+	check_use("update t set a = 'use x'", OK, 7, "shop");
+	check_use("use stock; select 1", OK_MORE, 7, "stock");
+	/* Session tracking says more than the text. */
+	check_use("call p()", "\x00\x00\x00\x02\x40\x00\x00\x00\x07\x01\x05\x04next", 16, "next");
+}
+
+static void test_session_tracking_gives_the_schema(void **state)
+{
+	static const char tracked[] = "\x00\x00\x00\x02\x40\x00\x00\x00\x0c"
+				      "\x00\x03\x01" "a\x00\x01\x05\x04next";
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN | MYSQL_SESSION_TRACK, "alice", "shop");
+	NEXT(&t, '<', 0, "\x03use next");
+	say(&t, '>', false, 1, tracked, sizeof(tracked) - 1);
+	r = play_all_cuts(&t);
+	assert_db(r, "next");
+	free(r);
+}
+
+static void test_init_db_and_dropped_database(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x02stock");
+	r = play_all_cuts(&t);
+	assert_db(r, "shop");
+	free(r);
+	NEXT(&t, '>', 1, OK);
+	r = play_all_cuts(&t);
+	assert_db(r, "stock");
+	free(r);
+	NEXT(&t, '<', 0, "\x03" "drop database stock");
+	NEXT(&t, '>', 1, "\x00\x00\x00\x02\x01\x00\x00");
+	r = play_all_cuts(&t);
+	assert_db(r, "");
+	free(r);
+}
+
+static void test_change_user(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x11" "bob\0\x02zzstock\0\x21\x00");
+	NEXT(&t, '>', 1, "\xfemysql_native_password\0aaaa");
+	NEXT(&t, '<', 2, "xxxx");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_CHANGE_USER);
+	assert_memory_equal(r->s.user, "alice", 5);
+	free(r);
+	NEXT(&t, '>', 3, OK);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.user_len, 3);
+	assert_memory_equal(r->s.user, "bob", 3);
+	assert_db(r, "stock");
+	assert_int_equal(r->s.prepare_era, 1);
+	free(r);
+}
+
+static void test_prepare_execute_and_close(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x16select ?");
+	NEXT(&t, '>', 1, "\x00\x07\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00");
+	SAY(&t, '>', 2, DEFINITION);
+	SAY(&t, '>', 3, EOF_PACKET);
+	SAY(&t, '>', 4, DEFINITION);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_PREPARE_DEFS);
+	free(r);
+	SAY(&t, '>', 5, EOF_PACKET);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(n_prepared, 1);
+	assert_int_equal(r->s.last_stmt_id, 7);
+	free(r);
+	/* MariaDB's direct execution names the last one. */
+	NEXT(&t, '<', 0, "\x17\xff\xff\xff\xff\x00\x01\x00\x00\x00");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	assert_int_equal(r->s.stmt_id, 7);
+	assert_true(r->s.flags & DBPS_EXECUTES);
+	free(r);
+	NEXT(&t, '>', 1, OK);
+	NEXT(&t, '<', 0, "\x18\x07\x00\x00\x00\x00\x00long");
+	NEXT(&t, '<', 0, "\x19\x07\x00\x00\x00");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.command, COM_STMT_CLOSE);
+	assert_int_equal(r->s.sequence, 4);
+	free(r);
+}
+
+static void test_cursor_and_fetch(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x17\x07\x00\x00\x00\x01\x01\x00\x00\x00");
+	NEXT(&t, '>', 1, "\x01");
+	SAY(&t, '>', 2, DEFINITION);
+	SAY(&t, '>', 3, EOF_CURSOR);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	free(r);
+	NEXT(&t, '<', 0, "\x1c\x07\x00\x00\x00\x0a\x00\x00\x00");
+	NEXT(&t, '>', 1, "\x00\x00\x01");
+	SAY(&t, '>', 2, "\x00\x00\x02");
+	SAY(&t, '>', 3, EOF_PACKET);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.rows, 2);
+	free(r);
+}
+
+static void test_one_packet_answers(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x09");
+	NEXT(&t, '>', 1, "Uptime: 7  Threads: 1");
+	NEXT(&t, '<', 0, "\x1b\x00\x00");
+	NEXT(&t, '>', 1, EOF_PACKET);
+	NEXT(&t, '<', 0, "\x0e");
+	NEXT(&t, '>', 1, OK);
+	NEXT(&t, '<', 0, "\x04t\0");
+	NEXT(&t, '>', 1, DEFINITION);
+	SAY(&t, '>', 2, DEFINITION);
+	SAY(&t, '>', 3, EOF_PACKET);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.sequence, 4);
+	free(r);
+}
+
+static void test_binlog_dump_streams(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "repl", "");
+	NEXT(&t, '<', 0, "\x12\x04\x00\x00\x00\x00\x00\x01\x00\x00\x00" "bin.1");
+	NEXT(&t, '>', 1, "\x00" "event one");
+	NEXT(&t, '>', 2, "\x00" "event two");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_STREAM);
+	free(r);
+	NEXT(&t, '>', 3, EOF_PACKET);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	free(r);
+}
+
+static void test_transaction_is_seen_in_the_status(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x03" "begin");
+	NEXT(&t, '>', 1, OK_IN_TRANS);
+	r = play_all_cuts(&t);
+	assert_true(r->s.flags & DBPS_IN_TRANSACTION);
+	assert_int_equal(r->s.trx_start_ns, r->s.start_ns);
+	free(r);
+	NEXT(&t, '<', 0, "\x03" "commit");
+	NEXT(&t, '>', 1, OK);
+	r = play_all_cuts(&t);
+	assert_false(r->s.flags & DBPS_IN_TRANSACTION);
+	free(r);
+}
+
+/* Requests of 16 MiB and more go on in the next packet, until one that is shorter. */
+static void test_request_over_16_mib(void **state)
+{
+	struct dbps_record *r = new_record();
+	uint8_t *big = malloc(4 + MYSQL_PACKET_FULL);
+	size_t at;
+
+	(void)state;
+	assert_non_null(big);
+	r->s.phase = DBPS_PHASE_IDLE;
+	memset(big, 'x', 4 + MYSQL_PACKET_FULL);
+	memcpy(big, "\xff\xff\xff\x00\x03", 5);
+	for (at = 0; at < 4 + MYSQL_PACKET_FULL; at += 0x10000)
+		server_reads(r, big + at,
+			     4 + MYSQL_PACKET_FULL - at < 0x10000 ? 4 + MYSQL_PACKET_FULL - at
+								   : 0x10000);
+	assert_int_equal(n_begun, 0);
+	server_reads(r, "\x02\x00\x00\x01", 4);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	server_reads(r, "yz", 2);
+	assert_int_equal(n_begun, 1);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	assert_int_equal(r->s.text_len, MYSQL_PACKET_FULL - 1 + 2);
+	assert_int_equal(r->request.have, DBPS_BODY_CAP);
+	free(r);
+	/* Just full: an empty packet ends it. */
+	r = new_record();
+	r->s.phase = DBPS_PHASE_IDLE;
+	server_reads(r, big, 4 + MYSQL_PACKET_FULL);
+	assert_int_equal(n_begun, 0);
+	server_reads(r, "\x00\x00\x00\x01", 4);
+	assert_int_equal(n_begun, 1);
+	free(r);
+	free(big);
+}
+
+/* A row of 16 MiB and more, and one just below, with first bytes that look like a terminator. */
+static void test_row_over_16_mib(void **state)
+{
+	struct dbps_record *r = new_record();
+	uint8_t *big = malloc(4 + MYSQL_PACKET_FULL);
+
+	(void)state;
+	assert_non_null(big);
+	r->s.phase = DBPS_PHASE_ROWS;
+	memset(big, 'x', 4 + MYSQL_PACKET_FULL);
+	memcpy(big, "\xff\xff\xff\x05\xfe", 5);
+	server_sends(r, big, 4 + MYSQL_PACKET_FULL);
+	assert_int_equal(r->s.rows, 0);
+	server_sends(r, "\x01\x00\x00\x06z", 5);
+	assert_int_equal(r->s.rows, 1);
+	assert_int_equal(r->s.phase, DBPS_PHASE_ROWS);
+	server_sends(r, "\x05\x00\x00\x07\xfe\x00\x00\x02\x00", 9);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	free(r);
+	free(big);
+}
+
+static void test_pipelined_requests_are_told_apart(void **state)
+{
+	struct dbps_record *r = new_record();
+
+	(void)state;
+	r->s.phase = DBPS_PHASE_IDLE;
+	server_reads(r, "\x02\x00\x00\x00", 4);
+	server_reads(r, "\x03" "a", 2);
+	server_sends(r, "\x07\x00\x00\x01" OK, 11);
+	server_reads(r, "\x02\x00\x00\x00", 4);
+	server_reads(r, "\x03" "b", 2);
+	assert_int_equal(r->s.sequence, 2);
+	assert_int_equal(r->request.body[1], 'b');
+	assert_int_equal(n_resyncs, 0);
+	/* A request whose predecessor's answer was not seen ends that one. */
+	server_reads(r, "\x02\x00\x00\x00", 4);
+	assert_int_equal(n_resyncs, 1);
+	free(r);
+}
+
+static void test_names_that_are_too_long_are_cut_and_marked(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+	char user[200];
+
+	(void)state;
+	memset(user, 'u', sizeof(user));
+	user[150] = 0;
+	login(&t, CAPS_PLAIN, user, "shop");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.user_len, DBPS_USER_MAX);
+	assert_true(r->s.flags & DBPS_CUT_USER);
+	assert_db(r, "shop");
+	free(r);
+}
+
+static void test_garbage_is_said_to_be_broken(void **state)
+{
+	struct dbps_record *r = new_record();
+
+	(void)state;
+	r->s.phase = DBPS_PHASE_IDLE;
+	server_sends(r, "\x03\x00\x00\x01xyz", 7);
+	assert_int_equal(n_broken, 1);
+	r->s.phase = DBPS_PHASE_PREPARED;
+	server_sends(r, "\x03\x00\x00\x01xyz", 7);
+	assert_int_equal(n_broken, 2);
+	free(r);
+}
+
+/* Any bytes, in any phase: no access outside the record (run with SAN=1), no endless loop. */
+static void test_random_bytes(void **state)
+{
+	unsigned int seed = 20261122;
+	uint8_t bytes[600];
+
+	(void)state;
+	for (int i = 0; i < 20000; i++) {
+		struct dbps_record *r = new_record();
+
+		r->s.phase = (uint8_t)(rand_r(&seed) % DBPS_PHASE_N);
+		r->s.caps = (uint32_t)rand_r(&seed);
+		r->s.defs_left = 1;
+		for (int j = 0; j < 6; j++) {
+			size_t n = (size_t)rand_r(&seed) % sizeof(bytes) + 1;
+
+			for (size_t k = 0; k < n; k++)
+				bytes[k] = (uint8_t)rand_r(&seed);
+			bytes[1] = bytes[2] = 0;
+			if (j & 1)
+				server_sends(r, bytes, n);
+			else
+				server_reads(r, bytes, n);
+			if (!r->s.phase)
+				break;
+		}
+		free(r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_login_gives_user_database_and_attributes),
+		cmocka_unit_test(test_user_holds_only_after_ok),
+		cmocka_unit_test(test_authentication_rounds),
+		cmocka_unit_test(test_ssl_request_makes_the_session_opaque),
+		cmocka_unit_test(test_result_sets_end_at_their_last_byte),
+		cmocka_unit_test(test_eof_style_is_learnt),
+		cmocka_unit_test(test_multiple_results_end_with_the_last),
+		cmocka_unit_test(test_error_is_kept_and_progress_is_not_one),
+		cmocka_unit_test(test_local_infile),
+		cmocka_unit_test(test_use_in_a_statement),
+		cmocka_unit_test(test_session_tracking_gives_the_schema),
+		cmocka_unit_test(test_init_db_and_dropped_database),
+		cmocka_unit_test(test_change_user),
+		cmocka_unit_test(test_prepare_execute_and_close),
+		cmocka_unit_test(test_cursor_and_fetch),
+		cmocka_unit_test(test_one_packet_answers),
+		cmocka_unit_test(test_binlog_dump_streams),
+		cmocka_unit_test(test_transaction_is_seen_in_the_status),
+		cmocka_unit_test(test_request_over_16_mib),
+		cmocka_unit_test(test_row_over_16_mib),
+		cmocka_unit_test(test_pipelined_requests_are_told_apart),
+		cmocka_unit_test(test_names_that_are_too_long_are_cut_and_marked),
+		cmocka_unit_test(test_garbage_is_said_to_be_broken),
+		cmocka_unit_test(test_random_bytes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
