@@ -214,36 +214,55 @@ static void wait_a_moment(void)
 	nanosleep(&ms, NULL);
 }
 
+/* The entry that another kill has armed. As arm(), and -EAGAIN when it is worth another try. */
+static int share(struct kill *kill, const struct dbps_cancel *wanted)
+{
+	struct dbps_cancel other;
+	int r = dbps_kernel_cancel_wait(kill->target.kernel, kill->target.session.cookie,
+					dbps_kill_ms_left(&kill->target), &other);
+
+	if (r < 0)
+		return r == -ENOENT ? -EAGAIN : r;
+	if (!covers(&other, wanted))
+		return -EAGAIN;
+	kill->cancel = other;
+	return 1;
+}
+
+static int try_arm(struct kill *kill, struct dbps_cancel *wanted)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	struct dbps_session now;
+	int r;
+
+	wanted->armed_ns = dbps_clock_ns();
+	r = dbps_kernel_cancel_arm(target->kernel, target->session.cookie, wanted);
+	if (r == -EEXIST)
+		return share(kill, wanted);
+	if (r == -ESRCH) /* closed, or its record was busy for too long */
+		return reread(kill, &now) == -ENOENT ? -ENOENT : -EAGAIN;
+	kill->armed = r == 0;
+	return r;
+}
+
 /*
  * Invariant 3.
- * @return 0 armed; 1 shared: kill->cancel is the settled entry of another kill; -ETIMEDOUT; other
- *         negative errno.
+ * @return 0 armed; 1 shared: kill->cancel is the settled entry of another kill; -ENOENT the session
+ * has closed; -ETIMEDOUT; other negative errno.
  */
 static int arm(struct kill *kill)
 {
 	const struct dbps_kill_target *target = &kill->target;
-	struct dbps_cancel other,
-		wanted = {
-			.sequence = target->session.sequence,
-			.action = target->connection ? DBPS_CANCEL_CONNECTION : DBPS_CANCEL_QUERY,
-			.uid = kill->request->caller->uid,
-		};
-	int r;
+	struct dbps_cancel wanted = {
+		.sequence = target->session.sequence,
+		.action = target->connection ? DBPS_CANCEL_CONNECTION : DBPS_CANCEL_QUERY,
+		.uid = kill->request->caller->uid,
+	};
 
 	for (;;) {
-		wanted.armed_ns = dbps_clock_ns();
-		r = dbps_kernel_cancel_arm(target->kernel, target->session.cookie, &wanted);
-		if (r != -EEXIST) {
-			kill->armed = r == 0;
-			return r;
-		}
-		r = dbps_kernel_cancel_wait(target->kernel, target->session.cookie,
-					    dbps_kill_ms_left(target), &other);
-		if (r == 0 && covers(&other, &wanted)) {
-			kill->cancel = other;
-			return 1;
-		}
-		if (r < 0 && r != -ENOENT)
+		int r = try_arm(kill, &wanted);
+
+		if (r != -EAGAIN)
 			return r;
 		if (dbps_kill_ms_left(target) == 0)
 			return -ETIMEDOUT;
@@ -457,7 +476,9 @@ static void kill_query_armed(struct kill *kill)
 
 static void answer_no_arm(struct kill *kill, int r)
 {
-	if (r == -ETIMEDOUT)
+	if (r == -ENOENT)
+		answer(kill, DBPS_KILL_MISSED, "missed: the session had closed by itself");
+	else if (r == -ETIMEDOUT)
 		answer(kill, DBPS_KILL_PENDING,
 		       "pending: another kill of this session is under way and not settled yet");
 	else
