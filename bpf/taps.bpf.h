@@ -161,8 +161,9 @@ static __noinline int tap_of_server(void)
 
 /*
  * Whether this may be the first bytes of a server on a connection that it accepted. TCP: nothing was
- * received, and no more than this was sent. Unix: bound like its listener, and never looked at: looking
- * gives the socket a cookie. Others give cookies too (`ss -e`, another dbpsd), so those of servers are
+ * read, and no more than this was sent; the client's login may have arrived by now, as the tap comes
+ * after the bytes left. Unix: bound like its listener, and never looked at: looking gives the socket a
+ * cookie. Others give cookies too (`ss -e`, another dbpsd), so those of servers are
  * looked at in any case.
  */
 static __always_inline bool tap_may_greet(struct sock *sk, int ret)
@@ -174,7 +175,8 @@ static __always_inline bool tap_may_greet(struct sock *sk, int ret)
 	if (family == AF_INET || family == AF_INET6) {
 		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-		return tp && !tp->bytes_received && tp->bytes_sent <= (__u64)ret;
+		return tp && tp->rcv_nxt - tp->copied_seq == (__u32)tp->bytes_received &&
+		       tp->bytes_sent <= (__u64)ret;
 	}
 	if (family == AF_UNIX) {
 		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
