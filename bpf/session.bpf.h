@@ -27,7 +27,7 @@ __noinline int session_lock_contended(struct dbps_session *s)
 {
 	if (!s)
 		return 0;
-	for (int i = 0; i < 256; i++) {
+	for (int i = 0; i < 64; i++) {
 		if (session_try_lock(s))
 			return 1;
 	}

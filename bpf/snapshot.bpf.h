@@ -10,7 +10,7 @@
 #define SOCK_STREAM	1
 
 /* Copies of one record that are tried while taps keep changing it. */
-#define SNAPSHOT_TRIES 16
+#define SNAPSHOT_TRIES 4
 
 #define CHUNK 64
 

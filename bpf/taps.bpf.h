@@ -247,9 +247,9 @@ static __noinline int server_seen(__u32 tgid, struct dbps_session *s, struct dbp
 }
 
 /* Length of the version in a greeting of n bytes at w, header included; 0: this is no greeting. */
-static __noinline __u32 greeting_version(const struct dbps_window *w, __u32 n)
+__noinline __u32 greeting_version(const struct dbps_window *w, __u32 n)
 {
-	if (mysql_u24(w->b) + 4 != n || w->b[3] != 0 || w->b[4] != 10)
+	if (!w || mysql_u24(w->b) + 4 != n || w->b[3] != 0 || w->b[4] != 10)
 		return 0;
 	for (__u32 i = 0; i < 128; i++) {
 		__u8 c = w->b[5 + i];

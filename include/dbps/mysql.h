@@ -997,7 +997,7 @@ MYSQL_INLINE void mysql_end(struct dbps_session *s, __u64 now_ns, __u8 phase)
 
 /* Packets of one call that are followed, and of them those that one look at the window takes. */
 #define MYSQL_PACKETS_MAX	65536
-#define MYSQL_WINDOW_PACKETS 64
+#define MYSQL_WINDOW_PACKETS 16
 
 /* The bytes that one call moved, and how far they are understood. */
 struct mysql_feed {
