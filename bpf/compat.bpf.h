@@ -17,7 +17,8 @@ enum {
 	NR_SENDMSG = 46,
 	NR_RECVMSG = 47,
 };
-#define CALL_NR(regs)  ((__u32)(regs)->orig_ax)
+#define CALL_REGS	struct pt_regs
+#define CALL_NR(regs)	((__u32)(regs)->orig_ax)
 #define CALL_ARG2(regs) ((regs)->si)
 #define CALL_ARG3(regs) ((regs)->dx)
 #elif defined(__TARGET_ARCH_arm64)
@@ -31,9 +32,15 @@ enum {
 	NR_SENDMSG = 211,
 	NR_RECVMSG = 212,
 };
-#define CALL_NR(regs)  ((__u32)(regs)->syscallno)
-#define CALL_ARG2(regs) ((regs)->user_regs.regs[1])
-#define CALL_ARG3(regs) ((regs)->user_regs.regs[2])
+/* The fields that are used, found by name at load: this compiles against any vmlinux.h. */
+struct pt_regs___dbps {
+	__u64 regs[31];
+	__s32 syscallno;
+} __attribute__((preserve_access_index));
+#define CALL_REGS	struct pt_regs___dbps
+#define CALL_NR(regs)	((__u32)(regs)->syscallno)
+#define CALL_ARG2(regs) ((regs)->regs[1])
+#define CALL_ARG3(regs) ((regs)->regs[2])
 #else
 #error "no register access for this processor"
 #endif
@@ -99,7 +106,7 @@ static __noinline int call_vector(struct call *call, __u32 nr, __u64 arg3)
 static __always_inline int call_current(struct call *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	CALL_REGS *regs = (CALL_REGS *)bpf_task_pt_regs(task);
 	__u32 nr = CALL_NR(regs);
 
 	call->buffer = CALL_ARG2(regs);
