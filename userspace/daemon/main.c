@@ -251,11 +251,23 @@ static int run(struct dbps_daemon *daemon)
 	return r;
 }
 
+/*
+ * The threads are many and mostly asleep: one arena serves them, and snapshots and type data are given
+ * back to the system when they are freed.
+ */
+static void keep_memory_small(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+}
+
 int main(int argc, char **argv)
 {
 	struct dbps_daemon daemon = {};
 	int r = dbps_config_defaults(&daemon.config);
 
+	keep_memory_small();
 	if (!r)
 		r = read_settings(argc, argv, &daemon.config);
 	if (!r) {

@@ -12,6 +12,7 @@
 #include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
@@ -253,6 +254,8 @@ int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
 		probes[i].probe(&context, probes[i].arg, &features[i]);
 	}
 	btf__free(context.btf);
+	/* The kernel's types are many small pieces, which would stay with the process. */
+	malloc_trim(0);
 	*ret_features = features;
 	*ret_n = ARRAY_SIZE(probes);
 	return 0;
