@@ -51,19 +51,22 @@ enum wire_capability {
 	WIRE_CAP_PLUGIN_AUTH = 1 << 19,
 	WIRE_CAP_CONNECT_ATTRS = 1 << 20,
 	WIRE_CAP_PLUGIN_AUTH_LENENC = 1 << 21,
+	WIRE_CAP_SESSION_TRACK = 1 << 23,
 };
 
 /*
  * What the console offers. Left out on purpose: SSL and COMPRESS (a local socket), DEPRECATE_EOF
- * and SESSION_TRACK (two forms of each answer for no gain), LOCAL_FILES, query attributes.
- * Connection attributes are offered as some clients insist on sending them; they are not looked at.
+ * (two forms of each answer for no gain), LOCAL_FILES, query attributes. Connection attributes are
+ * offered as some clients insist on sending them; they are not looked at. Nothing is tracked, but
+ * with SESSION_TRACK more drivers read the length before the info of an OK; without it mysql2 for
+ * Node, as with every server, takes it for a letter.
  */
 #define WIRE_CAPS_OFFERED                                                                          \
 	(WIRE_CAP_LONG_PASSWORD | WIRE_CAP_FOUND_ROWS | WIRE_CAP_LONG_FLAG |                       \
 	 WIRE_CAP_CONNECT_WITH_DB | WIRE_CAP_IGNORE_SPACE | WIRE_CAP_PROTOCOL_41 |                 \
 	 WIRE_CAP_INTERACTIVE | WIRE_CAP_TRANSACTIONS | WIRE_CAP_SECURE_CONNECTION |               \
 	 WIRE_CAP_MULTI_STATEMENTS | WIRE_CAP_MULTI_RESULTS | WIRE_CAP_PLUGIN_AUTH |               \
-	 WIRE_CAP_CONNECT_ATTRS | WIRE_CAP_PLUGIN_AUTH_LENENC)
+	 WIRE_CAP_CONNECT_ATTRS | WIRE_CAP_PLUGIN_AUTH_LENENC | WIRE_CAP_SESSION_TRACK)
 
 enum wire_status { WIRE_STATUS_AUTOCOMMIT = 0x0002 };
 
