@@ -300,6 +300,25 @@ class Daemon:
     def wait_gone(self, server, number):
         wait(lambda: self.session(server, number) is None, f"session {number} to be gone")
 
+    def wait_equal(self, server, what="the list to be the server's own", timeout=DEADLINE):
+        """Wait until this list and the server's own are equal, but for the harness's connection."""
+        own = server.admin_connection.thread_id()
+        seen = []
+
+        def equal():
+            ours = self.processlist(server)
+            ours.pop(own, None)
+            seen[:] = [server.processlist(), ours]
+            return seen[0] == seen[1]
+
+        try:
+            wait(equal, what, timeout)
+        except Failure as failure:
+            rows = [f"Id {n}: server {seen[0].get(n)}, dbps {seen[1].get(n)}"
+                    for n in sorted(seen[0].keys() | seen[1].keys())
+                    if seen[0].get(n) != seen[1].get(n)]
+            raise Failure("\n  ".join([str(failure), *rows])) from None
+
     def losses(self):
         return {name: int(value) for name, value, *_ in self.query("show losses")}
 
