@@ -285,7 +285,8 @@ static struct dbps_link *remove_watch(struct dbps_registry *registry, struct wat
 		link = TAKE_PTR(slot->link);
 		slot->pid = 0;
 	}
-	close(watch->pidfd); /* also leaves the epoll set */
+	epoll_ctl(registry->epoll_fd, EPOLL_CTL_DEL, watch->pidfd, NULL);
+	close(watch->pidfd);
 	*watch = registry->watches[--registry->n_watches];
 	return link;
 }
