@@ -394,10 +394,10 @@ static void answer_settled_query(struct kill *kill)
 
 	if (cancel->outcome == DBPS_OUTCOME_CLOSED)
 		answer(kill, DBPS_KILL_CONFIRMED,
-		       "confirmed: session %llu closed, and statement %llu with it, after %.1f "
+		       "confirmed: session closed, and statement %llu with it, after %.1f "
 		       "ms%s%s%s",
-		       shown_id(kill), statement(kill), settled_ms(kill), acted ? " (" : "",
-		       kill->acted, acted ? ")" : "");
+		       statement(kill), settled_ms(kill), acted ? " (" : "", kill->acted,
+		       acted ? ")" : "");
 	else if (acted && cancel->outcome == DBPS_OUTCOME_ENDED && is_interruption(cancel->error))
 		answer(kill, DBPS_KILL_CONFIRMED,
 		       "confirmed: statement %llu interrupted after %.1f ms (%s)", statement(kill),

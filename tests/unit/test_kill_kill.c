@@ -1,0 +1,787 @@
+/*
+ * Kills against a kernel and a server that are played here: what is done in which order, and what
+ * is answered for each thing that can happen in between.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernel/kernel.h"
+#include "kill/kill.h"
+#include "kill/reset.h"
+#include "server/client.h"
+#include "server/registry.h"
+
+#define COOKIE	 77
+#define ID	 41
+#define QUERY_ID 900
+
+/* Places where something can happen to the session by itself. */
+enum moment {
+	NEVER,
+	AFTER_FIRST_READ,
+	WHEN_ARMED,
+	WHEN_QUERY_ID_IS_READ,
+	WHEN_PINGED,
+	WHEN_KILLED,	  /* by the server, over the link */
+	WHEN_SOCKET_ENDS, /* by reset or shutdown */
+};
+
+static struct {
+	/* the session and its server */
+	struct dbps_session session;
+	bool gone;
+	bool own;
+	bool sees, kills;
+	enum dbps_engine engine;
+	bool has_server;
+	enum dbps_link_state link;
+
+	/* what happens */
+	enum moment ends_at;
+	uint32_t ends_with; /* error code */
+	enum moment closes_at;
+	bool vanishes;	   /* closes without the kernel settling it */
+	bool next_at_once; /* another statement follows the end */
+	int link_error;
+	int query_over; /* so many KILL QUERY ID find nothing */
+	bool alias;	/* KILL QUERY ID meets another connection */
+	int reset_error, shutdown_error;
+	int arm_busy; /* so many attempts to arm find the record busy */
+
+	/* the cancel map */
+	bool armed;
+	struct dbps_cancel cancel;
+
+	/* what was done */
+	char done[256];
+	unsigned int n_arms, n_disarms;
+} world;
+
+static void did(const char *what)
+{
+	size_t len = strlen(world.done);
+
+	snprintf(world.done + len, sizeof(world.done) - len, "%s%s", len ? " " : "", what);
+}
+
+static void settle(enum dbps_cancel_outcome outcome, uint32_t error)
+{
+	if (!world.armed || world.cancel.settled_ns)
+		return;
+	if (outcome != DBPS_OUTCOME_CLOSED && world.cancel.action != DBPS_CANCEL_QUERY)
+		return;
+	world.cancel.outcome = outcome;
+	world.cancel.error = error;
+	world.cancel.settled_ns = dbps_clock_ns();
+}
+
+static void end_statement(uint32_t error)
+{
+	if (!dbps_session_executes(&world.session))
+		return;
+	world.session.phase = DBPS_PHASE_IDLE;
+	settle(DBPS_OUTCOME_ENDED, error);
+	if (world.next_at_once) {
+		world.session.sequence++;
+		world.session.phase = DBPS_PHASE_FIRST;
+	}
+}
+
+static void happen(enum moment moment)
+{
+	if (world.ends_at == moment)
+		end_statement(world.ends_with);
+	if (world.closes_at != moment)
+		return;
+	world.gone = true;
+	if (!world.vanishes)
+		settle(DBPS_OUTCOME_CLOSED, 0);
+}
+
+/* --- the session rows --- */
+
+int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
+		   bool with_text, struct dbps_rows **ret_rows)
+{
+	struct dbps_rows *rows = calloc(1, sizeof(*rows));
+	struct dbps_session *copy = malloc(sizeof(*copy));
+
+	(void)kernel;
+	(void)registry;
+	(void)with_text;
+	*copy = world.session;
+	rows->row = calloc(1, sizeof(*rows->row));
+	rows->data = copy;
+	if (!world.gone && (!cookie || cookie == COOKIE)) {
+		rows->n = 1;
+		rows->row[0].session = copy;
+		rows->row[0].id = ID;
+		rows->row[0].server = world.has_server ? 0 : UINT32_MAX;
+		rows->row[0].own = world.own;
+		snprintf(rows->row[0].server_name, sizeof(rows->row[0].server_name), "mariadb-1");
+	}
+	*ret_rows = rows;
+	if (!cookie)
+		happen(AFTER_FIRST_READ);
+	return 0;
+}
+
+void dbps_rows_free(struct dbps_rows *rows)
+{
+	if (!rows)
+		return;
+	free(rows->row);
+	free(rows->data);
+	free(rows);
+}
+
+const struct dbps_row *dbps_rows_find(const struct dbps_rows *rows, uint64_t id)
+{
+	return rows->n && rows->row[0].id == id ? &rows->row[0] : NULL;
+}
+
+bool dbps_caller_sees(const struct dbps_caller *caller, const struct dbps_row *row)
+{
+	(void)caller;
+	(void)row;
+	return world.sees;
+}
+
+bool dbps_caller_kills(const struct dbps_caller *caller, const struct dbps_row *row)
+{
+	(void)caller;
+	(void)row;
+	return world.kills;
+}
+
+/* --- the kernel side --- */
+
+int dbps_kernel_cancel_arm(struct dbps_kernel *kernel, __u64 cookie,
+			   const struct dbps_cancel *cancel)
+{
+	(void)kernel;
+	assert_int_equal(cookie, COOKIE);
+	if (world.armed)
+		return -EEXIST;
+	if (world.arm_busy > 0) {
+		world.arm_busy--;
+		return -ESRCH;
+	}
+	world.armed = true;
+	world.cancel = *cancel;
+	world.n_arms++;
+	happen(WHEN_ARMED);
+	return 0;
+}
+
+int dbps_kernel_cancel_get(struct dbps_kernel *kernel, __u64 cookie, struct dbps_cancel *ret)
+{
+	(void)kernel;
+	(void)cookie;
+	if (!world.armed)
+		return -ENOENT;
+	*ret = world.cancel;
+	return 0;
+}
+
+int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie)
+{
+	(void)kernel;
+	(void)cookie;
+	assert_true(world.armed);
+	world.armed = false;
+	world.n_disarms++;
+	return 0;
+}
+
+int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
+			    struct dbps_cancel *ret)
+{
+	struct timespec pause = {.tv_nsec = timeout_ms < 5 ? timeout_ms * 1000000L : 5000000};
+
+	if (dbps_kernel_cancel_get(kernel, cookie, ret) < 0)
+		return -ENOENT;
+	if (ret->settled_ns)
+		return 0;
+	nanosleep(&pause, NULL);
+	return -ETIMEDOUT;
+}
+
+/* --- the server --- */
+
+int dbps_registry_by_index(struct dbps_registry *registry, uint32_t index,
+			   struct dbps_server_view *ret)
+{
+	(void)registry;
+	assert_int_equal(index, 0);
+	*ret = (struct dbps_server_view){
+		.pid = 1, .engine = world.engine, .name = "mariadb-1", .link = world.link};
+	snprintf(ret->link_text, sizeof(ret->link_text), "switched off");
+	return 0;
+}
+
+static int link_result(struct dbps_link_error *error)
+{
+	if (world.link_error)
+		snprintf(error->text, sizeof(error->text), "access denied");
+	return world.link_error;
+}
+
+int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_ms,
+		   struct dbps_link_error *ret_error)
+{
+	(void)registry;
+	(void)server;
+	(void)timeout_ms;
+	did("ping");
+	happen(WHEN_PINGED);
+	return link_result(ret_error);
+}
+
+int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t id, int timeout_ms,
+		       uint64_t *ret_query_id, bool *ret_killed, struct dbps_link_error *ret_error)
+{
+	(void)registry;
+	(void)server;
+	(void)timeout_ms;
+	assert_int_equal(id, ID);
+	did("query_id");
+	*ret_query_id = QUERY_ID;
+	*ret_killed = false;
+	happen(WHEN_QUERY_ID_IS_READ);
+	return link_result(ret_error);
+}
+
+int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
+			    int timeout_ms, struct dbps_link_error *ret_error)
+{
+	(void)registry;
+	(void)server;
+	(void)timeout_ms;
+	(void)ret_error;
+	assert_int_equal(query_id, QUERY_ID);
+	did("kill_query_id");
+	if (world.query_over) {
+		world.query_over--;
+		return -ESRCH;
+	}
+	if (!world.alias)
+		happen(WHEN_KILLED);
+	return 0;
+}
+
+int dbps_link_kill(struct dbps_registry *registry, uint32_t server, uint64_t id, bool connection,
+		   int timeout_ms, struct dbps_link_error *ret_error)
+{
+	(void)registry;
+	(void)server;
+	(void)timeout_ms;
+	(void)ret_error;
+	assert_int_equal(id, ID);
+	did(connection ? "kill_connection" : "kill_query");
+	happen(WHEN_KILLED);
+	return 0;
+}
+
+int dbps_link_adopt(struct dbps_registry *registry, uint32_t server, int timeout_ms,
+		    struct dbps_link_error *ret_error)
+{
+	(void)registry;
+	(void)server;
+	(void)timeout_ms;
+	(void)ret_error;
+	did("adopt");
+	return 0;
+}
+
+int dbps_reset_tcp(const struct dbps_session *session)
+{
+	assert_int_equal(session->cookie, COOKIE);
+	did("reset");
+	if (!world.reset_error)
+		happen(WHEN_SOCKET_ENDS);
+	return world.reset_error;
+}
+
+int dbps_reset_shutdown(const struct dbps_session *session)
+{
+	assert_int_equal(session->cookie, COOKIE);
+	did("shutdown");
+	if (!world.shutdown_error)
+		happen(WHEN_SOCKET_ENDS);
+	return world.shutdown_error;
+}
+
+/* --- helpers --- */
+
+/* A session over TCP that executes statement 3 on a MariaDB with a link, and a caller who may. */
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.session = (struct dbps_session){
+		.flags = DBPS_KNOWN_ID | DBPS_KNOWN_LOGIN | DBPS_KNOWN_CAPS,
+		.phase = DBPS_PHASE_FIRST,
+		.family = DBPS_FAMILY_INET,
+		.sequence = 3,
+		.cookie = COOKIE,
+		.id = ID,
+		.tid = 1234,
+		.start_ns = dbps_clock_ns(),
+	};
+	world.sees = world.kills = world.has_server = true;
+	world.engine = DBPS_ENGINE_MARIADB;
+	world.link = DBPS_LINK_UP;
+	world.ends_with = 1317;
+	return 0;
+}
+
+static struct dbps_kill_answer kill_id(uint64_t id, bool connection)
+{
+	struct dbps_caller caller = {.uid = 0};
+	struct dbps_kill_request request = {
+		.id = id, .connection = connection, .timeout_ms = 60, .caller = &caller};
+	struct dbps_kill_answer answer;
+
+	memset(&answer, 0x5a, sizeof(answer));
+	dbps_kill(NULL, NULL, &request, &answer);
+	assert_int_equal(world.n_arms, world.n_disarms);
+	assert_true(answer.outcome != DBPS_KILL_REFUSED || answer.error);
+	assert_true(answer.outcome == DBPS_KILL_REFUSED || !answer.error);
+	return answer;
+}
+
+static void check(bool connection, enum dbps_kill_outcome outcome, const char *text,
+		  const char *done)
+{
+	struct dbps_kill_answer answer = kill_id(ID, connection);
+
+	if (answer.outcome != outcome || !strstr(answer.text, text) ||
+	    strcmp(world.done, done) != 0)
+		print_error("got %d '%s', done '%s'\n", answer.outcome, answer.text, world.done);
+	assert_int_equal(answer.outcome, outcome);
+	assert_non_null(strstr(answer.text, text));
+	assert_string_equal(world.done, done);
+}
+
+static void check_query(enum dbps_kill_outcome outcome, const char *text, const char *done)
+{
+	check(false, outcome, text, done);
+}
+
+static void check_connection(enum dbps_kill_outcome outcome, const char *text, const char *done)
+{
+	check(true, outcome, text, done);
+}
+
+/* --- who may --- */
+
+static void check_refused(uint64_t id, unsigned int error, const char *text)
+{
+	struct dbps_kill_answer answer = kill_id(id, true);
+
+	assert_int_equal(answer.outcome, DBPS_KILL_REFUSED);
+	assert_int_equal(answer.error, error);
+	assert_string_equal(answer.sqlstate, "HY000");
+	assert_non_null(strstr(answer.text, text));
+	assert_string_equal(world.done, "");
+	assert_int_equal(world.n_arms, 0);
+}
+
+static void an_unknown_id_is_1094(void **state)
+{
+	(void)state;
+	check_refused(ID + 1, 1094, "Unknown thread id: 42");
+}
+
+static void a_session_that_one_does_not_see_is_unknown(void **state)
+{
+	(void)state;
+	world.sees = world.kills = false;
+	check_refused(ID, 1094, "Unknown thread id: 41");
+}
+
+static void a_session_that_one_sees_but_does_not_own_is_1095(void **state)
+{
+	(void)state;
+	world.kills = false;
+	check_refused(ID, 1095, "You are not owner of thread 41");
+}
+
+static void the_control_link_is_not_killed(void **state)
+{
+	(void)state;
+	world.own = true;
+	check_refused(ID, 1105, "control link of dbpsd to mariadb-1");
+}
+
+/* --- KILL QUERY --- */
+
+static void a_statement_is_interrupted_by_its_query_id(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "confirmed: statement 3 interrupted after",
+		    "query_id kill_query_id");
+}
+
+static void nothing_runs_in_an_idle_session(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	check_query(DBPS_KILL_MISSED, "nothing is running", "");
+	assert_int_equal(world.n_arms, 0);
+}
+
+static void what_ends_before_the_entry_is_armed_is_missed(void **state)
+{
+	(void)state;
+	world.ends_at = AFTER_FIRST_READ;
+	check_query(DBPS_KILL_MISSED, "had ended by itself", "");
+}
+
+static void the_next_statement_is_not_touched(void **state)
+{
+	(void)state;
+	world.ends_at = AFTER_FIRST_READ;
+	world.next_at_once = true;
+	check_query(DBPS_KILL_MISSED, "statement 3 had ended by itself", "");
+}
+
+static void what_ends_when_armed_is_missed(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_ARMED;
+	world.ends_with = 0;
+	world.next_at_once = true;
+	check_query(DBPS_KILL_MISSED, "had ended by itself", "");
+}
+
+static void no_kill_is_sent_for_a_query_id_that_may_be_the_next_ones(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_QUERY_ID_IS_READ;
+	world.ends_with = 0;
+	world.next_at_once = true;
+	check_query(DBPS_KILL_MISSED, "had ended by itself", "query_id");
+}
+
+static void an_interruption_by_somebody_else_is_not_ours(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_QUERY_ID_IS_READ;
+	check_query(DBPS_KILL_MISSED, "with error 1317", "query_id");
+}
+
+static void an_end_without_an_error_is_not_confirmed(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = 0;
+	check_query(DBPS_KILL_MISSED, "ended without an error", "query_id kill_query_id");
+}
+
+static void an_end_with_another_error_is_not_confirmed(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = 1062;
+	check_query(DBPS_KILL_MISSED, "with error 1062", "query_id kill_query_id");
+}
+
+static void an_end_that_cannot_be_read_is_confirmed_as_such(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_UNFRAMED;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = 0;
+	check_query(DBPS_KILL_CONFIRMED, "cannot be read", "query_id kill_query_id");
+}
+
+static void query_ids_that_pass_by_lead_to_a_kill_by_connection(void **state)
+{
+	(void)state;
+	world.query_over = 100;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "control link, by connection",
+		    "query_id kill_query_id query_id kill_query_id query_id kill_query_id "
+		    "ping kill_query");
+}
+
+static void a_query_id_that_two_connections_have_leads_to_a_kill_by_connection(void **state)
+{
+	(void)state;
+	world.alias = true;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "control link, by connection",
+		    "query_id kill_query_id query_id ping kill_query");
+}
+
+static void other_engines_are_pinged_before_they_kill(void **state)
+{
+	(void)state;
+	world.engine = DBPS_ENGINE_MYSQL;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "ping kill_query");
+}
+
+static void no_kill_by_connection_is_sent_once_the_statement_has_ended(void **state)
+{
+	(void)state;
+	world.engine = DBPS_ENGINE_MYSQL;
+	world.ends_at = WHEN_PINGED;
+	world.ends_with = 0;
+	world.next_at_once = true;
+	check_query(DBPS_KILL_MISSED, "had ended by itself", "ping");
+}
+
+static void without_a_link_the_answer_says_what_is_left(void **state)
+{
+	struct dbps_kill_answer answer;
+
+	(void)state;
+	world.link = DBPS_LINK_NONE;
+	answer = kill_id(ID, false);
+	assert_int_equal(answer.outcome, DBPS_KILL_REFUSED);
+	assert_int_equal(answer.error, 1105);
+	assert_string_equal(answer.text,
+			    "KILL QUERY needs a control link to mariadb-1: switched off; KILL "
+			    "CONNECTION resets the socket but the statement goes on executing");
+}
+
+static void a_link_that_is_down_says_why(void **state)
+{
+	(void)state;
+	world.link_error = -ENOTCONN;
+	check_query(DBPS_KILL_REFUSED, "mariadb-1: access denied", "query_id");
+}
+
+static void a_statement_that_goes_on_is_pending(void **state)
+{
+	(void)state;
+	world.engine = DBPS_ENGINE_MYSQL;
+	check_query(DBPS_KILL_PENDING, "statement 3 still executes in thread 1234",
+		    "ping kill_query");
+}
+
+static void a_session_that_closes_is_confirmed(void **state)
+{
+	(void)state;
+	world.closes_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "session closed", "query_id kill_query_id");
+}
+
+static void a_session_older_than_dbps_is_asked_for_first(void **state)
+{
+	(void)state;
+	world.session.flags = DBPS_JOINED;
+	world.session.phase = DBPS_PHASE_UNKNOWN;
+	check_query(DBPS_KILL_REFUSED, "older than dbps", "adopt");
+}
+
+static void what_tls_hides_is_not_called_idle(void **state)
+{
+	(void)state;
+	world.session.flags |= DBPS_TLS;
+	world.session.phase = DBPS_PHASE_AUTH;
+	check_query(DBPS_KILL_REFUSED, "TLS", "");
+}
+
+static void a_busy_record_is_armed_at_the_next_try(void **state)
+{
+	(void)state;
+	world.arm_busy = 3;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+}
+
+/* Armed by another kill, as long as this one runs. */
+static void arm_for_another(enum dbps_cancel_action action, uint64_t sequence)
+{
+	world.armed = true;
+	world.cancel = (struct dbps_cancel){
+		.action = action, .sequence = sequence, .armed_ns = dbps_clock_ns()};
+}
+
+static void a_second_kill_shares_the_outcome_of_the_first(void **state)
+{
+	(void)state;
+	arm_for_another(DBPS_CANCEL_QUERY, 3);
+	end_statement(1317);
+	world.session.phase = DBPS_PHASE_FIRST;
+	check_query(DBPS_KILL_CONFIRMED, "another kill under way", "");
+	assert_true(world.armed); /* theirs was left alone */
+}
+
+static void a_kill_of_another_statement_is_waited_for(void **state)
+{
+	(void)state;
+	arm_for_another(DBPS_CANCEL_QUERY, 2);
+	check_query(DBPS_KILL_PENDING, "another kill", "");
+	assert_true(world.armed);
+	assert_int_equal(world.cancel.sequence, 2);
+}
+
+static void a_connections_kill_is_not_satisfied_by_a_statements(void **state)
+{
+	(void)state;
+	arm_for_another(DBPS_CANCEL_QUERY, 3);
+	end_statement(1317);
+	check_connection(DBPS_KILL_PENDING, "another kill", "");
+}
+
+/* --- KILL CONNECTION --- */
+
+static void an_idle_session_is_reset(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	check_connection(DBPS_KILL_CONFIRMED, "confirmed: session closed after", "reset");
+}
+
+static void a_unix_session_is_shut_down(void **state)
+{
+	(void)state;
+	world.session.family = DBPS_FAMILY_UNIX;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	check_connection(DBPS_KILL_CONFIRMED, "(shutdown)", "shutdown");
+}
+
+static void a_kernel_that_cannot_reset_shuts_down(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.reset_error = -EOPNOTSUPP;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	check_connection(DBPS_KILL_CONFIRMED, "(shutdown)", "reset shutdown");
+}
+
+static void a_busy_session_is_cut_before_the_server_kills_it(void **state)
+{
+	(void)state;
+	world.closes_at = WHEN_KILLED;
+	check_connection(DBPS_KILL_CONFIRMED, "(reset, control link)",
+			 "reset ping kill_connection");
+}
+
+static void a_session_that_vanishes_is_closed(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	world.vanishes = true;
+	check_connection(DBPS_KILL_CONFIRMED, "session closed", "reset");
+}
+
+static void without_a_link_a_busy_session_stays_pending(void **state)
+{
+	(void)state;
+	world.link = DBPS_LINK_NONE;
+	check_connection(DBPS_KILL_PENDING,
+			 "the connection is cut, but statement 3 still executes in thread 1234",
+			 "reset");
+}
+
+static void a_session_that_closed_meanwhile_is_missed(void **state)
+{
+	(void)state;
+	world.closes_at = WHEN_ARMED;
+	check_connection(DBPS_KILL_MISSED, "had closed by itself", "");
+}
+
+static void a_socket_that_is_gone_already_is_no_error(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.reset_error = -ESTALE;
+	world.gone = false;
+	check_connection(DBPS_KILL_PENDING, "has not closed its end yet", "reset");
+}
+
+static void where_the_socket_cannot_be_ended_the_server_closes(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.reset_error = -EPERM;
+	world.closes_at = WHEN_KILLED;
+	check_connection(DBPS_KILL_CONFIRMED, "(control link)", "reset ping kill_connection");
+}
+
+static void what_nothing_can_close_is_refused(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.session.family = DBPS_FAMILY_UNIX;
+	world.shutdown_error = -EPERM;
+	world.link = DBPS_LINK_NONE;
+	check_connection(DBPS_KILL_REFUSED, "Operation not permitted; switched off", "shutdown");
+}
+
+static void a_session_of_an_unknown_server_can_be_cut(void **state)
+{
+	(void)state;
+	world.has_server = false;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	check_connection(DBPS_KILL_CONFIRMED, "session closed", "reset");
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, set_up)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(an_unknown_id_is_1094),
+		TEST(a_session_that_one_does_not_see_is_unknown),
+		TEST(a_session_that_one_sees_but_does_not_own_is_1095),
+		TEST(the_control_link_is_not_killed),
+		TEST(a_statement_is_interrupted_by_its_query_id),
+		TEST(nothing_runs_in_an_idle_session),
+		TEST(what_ends_before_the_entry_is_armed_is_missed),
+		TEST(the_next_statement_is_not_touched),
+		TEST(what_ends_when_armed_is_missed),
+		TEST(no_kill_is_sent_for_a_query_id_that_may_be_the_next_ones),
+		TEST(an_interruption_by_somebody_else_is_not_ours),
+		TEST(an_end_without_an_error_is_not_confirmed),
+		TEST(an_end_with_another_error_is_not_confirmed),
+		TEST(an_end_that_cannot_be_read_is_confirmed_as_such),
+		TEST(query_ids_that_pass_by_lead_to_a_kill_by_connection),
+		TEST(a_query_id_that_two_connections_have_leads_to_a_kill_by_connection),
+		TEST(other_engines_are_pinged_before_they_kill),
+		TEST(no_kill_by_connection_is_sent_once_the_statement_has_ended),
+		TEST(without_a_link_the_answer_says_what_is_left),
+		TEST(a_link_that_is_down_says_why),
+		TEST(a_statement_that_goes_on_is_pending),
+		TEST(a_session_that_closes_is_confirmed),
+		TEST(a_session_older_than_dbps_is_asked_for_first),
+		TEST(what_tls_hides_is_not_called_idle),
+		TEST(a_busy_record_is_armed_at_the_next_try),
+		TEST(a_second_kill_shares_the_outcome_of_the_first),
+		TEST(a_kill_of_another_statement_is_waited_for),
+		TEST(a_connections_kill_is_not_satisfied_by_a_statements),
+		TEST(an_idle_session_is_reset),
+		TEST(a_unix_session_is_shut_down),
+		TEST(a_kernel_that_cannot_reset_shuts_down),
+		TEST(a_busy_session_is_cut_before_the_server_kills_it),
+		TEST(a_session_that_vanishes_is_closed),
+		TEST(without_a_link_a_busy_session_stays_pending),
+		TEST(a_session_that_closed_meanwhile_is_missed),
+		TEST(a_socket_that_is_gone_already_is_no_error),
+		TEST(where_the_socket_cannot_be_ended_the_server_closes),
+		TEST(what_nothing_can_close_is_refused),
+		TEST(a_session_of_an_unknown_server_can_be_cut),
+	};
+
+	return cmocka_run_group_tests_name("kill_kill", tests, NULL, NULL);
+}
