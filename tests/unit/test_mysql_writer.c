@@ -61,8 +61,8 @@ static void payloads_are_split_at_16_mib(void **state)
 		assert_int_equal(count_packets(one[i]), 1);
 	assert_int_equal(count_packets(0xffffff), 2); /* the second one is empty */
 	assert_int_equal(count_packets(0x1000000), 2);
-	assert_int_equal(count_packets(2 * 0xffffff), 3);
-	assert_int_equal(count_packets(2 * 0xffffff + 1), 3);
+	assert_int_equal(count_packets(2UL * 0xffffff), 3);
+	assert_int_equal(count_packets(2UL * 0xffffff + 1), 3);
 }
 
 static void a_message_has_a_cap(void **state)

@@ -282,7 +282,8 @@ static void the_largest_packet_is_taken(void **state)
 	begin(serving);
 	memset(body, ' ', SQL_MAX_PACKET);
 	body[0] = 0x03;
-	memcpy(body + SQL_MAX_PACKET - 5, "begin", 5);
+	for (size_t i = 0; i < 5; i++)
+		body[SQL_MAX_PACKET - 5 + i] = "begin"[i];
 	command(serving, body, SQL_MAX_PACKET);
 	assert_hears(serving, "OK: ");
 	assert_bad_packets(serving, 0);
@@ -349,7 +350,7 @@ static void random_bytes_end_at_most_their_connection(void **state)
 			bytes[i] = (uint8_t)(rand_r(&seed) >> 7);
 		/* Half of them with a header that holds, so that bodies are tried too. */
 		if (round % 2)
-			memcpy(bytes, "\x40\0\0\0", 4);
+			memcpy(bytes, (uint8_t[]){0x40, 0, 0, 0}, 4);
 		if (round % 3)
 			begin(serving);
 		send(serving->fd, bytes, sizeof(bytes), MSG_NOSIGNAL);
@@ -363,14 +364,16 @@ static void random_bytes_end_at_most_their_connection(void **state)
 
 /* ---------------------------------------------------------------- the socket ---------------- */
 
-static char directory[] = "/tmp/dbps-test-console-XXXXXX";
+#define DIRECTORY "/tmp/dbps-test-console-XXXXXX"
+
+static char directory[] = DIRECTORY;
 static char path[sizeof(directory) + 32];
 
 static int make_directory(void **state)
 {
 	(void)state;
 	fake_reset();
-	strcpy(directory + sizeof(directory) - 7, "XXXXXX");
+	memcpy(directory, DIRECTORY, sizeof(directory));
 	if (!mkdtemp(directory))
 		return -1;
 	snprintf(path, sizeof(path), "%s/run/dbps.sock", directory);
@@ -394,7 +397,7 @@ static int connect_to_console(void)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, sizeof(path));
 	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		return fd;
 	close(fd);
@@ -440,7 +443,7 @@ static void a_stale_socket_is_replaced_and_another_file_is_not(void **state)
 	*strrchr(path, '/') = '\0';
 	assert_int_equal(mkdir(path, 0755), 0);
 	path[strlen(path)] = '/';
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, sizeof(path));
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	close(fd);
 	assert_int_equal(dbps_console_new(&test_daemon, &console), 0);
@@ -473,7 +476,7 @@ static void too_many_get_an_error_and_silent_ones_do_not_stop_the_end(void **sta
 	/* One more than the cap is root's. */
 	int cap = (int)test_daemon.config.max_connections + (geteuid() == 0);
 	struct dbps_console *console;
-	int fds[8];
+	int fds[8] = {0};
 
 	(void)state;
 	assert_int_equal(dbps_console_new(&test_daemon, &console), 0);

@@ -150,7 +150,7 @@ static void remove_socket(const struct dbps_console *console)
 {
 	struct stat stat;
 
-	if (console->fd >= 0 && !lstat(console->path, &stat) &&
+	if (console->path && console->fd >= 0 && !lstat(console->path, &stat) &&
 	    stat.st_dev == console->socket_dev && stat.st_ino == console->socket_ino)
 		unlink(console->path);
 }

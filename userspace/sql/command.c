@@ -234,7 +234,7 @@ static int greet(struct sql_connection *connection)
 static int log_in(struct sql_connection *connection)
 {
 	struct wire_login login;
-	struct wire_slice packet;
+	struct wire_slice packet = {0};
 	int r;
 
 	r = greet(connection);

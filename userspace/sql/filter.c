@@ -15,7 +15,7 @@ bool sql_like(const char *pattern, const char *text)
 
 	while (*text) {
 		bool escaped = *pattern == '\\' && pattern[1];
-		char want = escaped ? pattern[1] : *pattern;
+		char want = pattern[escaped];
 
 		if (*pattern == '%') {
 			star = ++pattern;
@@ -40,17 +40,17 @@ bool sql_like(const char *pattern, const char *text)
 /* A string, compared with the name: 1 or 0. */
 static int compare(struct sql_input *input, const char *name, bool like)
 {
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *wanted = NULL;
 	size_t len;
 	int r;
 
 	if (input->token.type != DBPS_TOKEN_STRING)
 		return -EINVAL;
-	r = sql_unquote(&input->token, &text, &len);
+	r = sql_unquote(&input->token, &wanted, &len);
 	if (r)
 		return r;
 	sql_next(input);
-	return like ? sql_like(text, name) : !strcasecmp(text, name);
+	return like ? sql_like(wanted, name) : !strcasecmp(wanted, name);
 }
 
 static int compare_list(struct sql_input *input, const char *name)

@@ -93,7 +93,9 @@ static size_t unescape(char c, char *ret)
 		ret[1] = c;
 		return 2;
 	}
-	ret[0] = found ? to[found - from] : c;
+	ret[0] = c;
+	if (found)
+		ret[0] = to[found - from];
 	return 1;
 }
 
