@@ -38,16 +38,17 @@ def bpf_stats():
 
 
 def programs(pid, names):
-    """Ids of a process's BPF programs by tap."""
+    """Ids of a process's BPF programs by tap, from the descriptors that it holds."""
+    held = set()
+    for entry in os.scandir(f"/proc/{pid}/fdinfo"):
+        with open(entry.path) as f:
+            held.update(int(line.split()[1]) for line in f if line.startswith("prog_id:"))
     out = subprocess.run(["bpftool", "prog", "show", "-j"], capture_output=True, check=True).stdout
-    found = {}
-    for program in json.loads(out):
-        owners = [owner["pid"] for owner in program.get("pids", [])]
-        for tap, name in names.items():
-            if program.get("name") == name and pid in owners:
-                found[tap] = program["id"]
-    harness.check(len(found) == len(names), f"programs {sorted(names.values())} not found")
-    return found
+    by_name = {program.get("name"): program["id"] for program in json.loads(out)
+               if program["id"] in held}
+    missing = [name for name in names.values() if name not in by_name]
+    harness.check(not missing, f"process {pid} holds no program {', '.join(missing)}")
+    return {tap: by_name[name] for tap, name in names.items()}
 
 
 def read_stats(ids):

@@ -185,7 +185,7 @@ static void json_is_valid_whatever_the_text(void **state)
 	_cleanup_free_ char *text = as_json(&table, false);
 
 	(void)state;
-	assert_string_equal(text, "[\n {\"Id\":1,\"User\":\"\ufffd\\u001B\\\"\\\\\",\"ms\":1000.0,"
+	assert_string_equal(text, "[\n {\"Id\":1,\"User\":\"\ufffd\\u001B\\\"\\\\\",\"ms\":1e3,"
 				  "\"Info\":\"a\\u0000b\"}\n]\n");
 }
 

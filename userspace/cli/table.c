@@ -109,7 +109,14 @@ void dbps_table_fit(const struct dbps_heading *headings, size_t n, size_t width,
 
 static void pad(FILE *out, size_t n)
 {
-	fprintf(out, "%*s", (int)n, "");
+	static const char blanks[] = "                                ";
+
+	while (n > 0) {
+		size_t part = n < sizeof(blanks) - 1 ? n : sizeof(blanks) - 1;
+
+		fwrite(blanks, 1, part, out);
+		n -= part;
+	}
 }
 
 static void print_cell(FILE *out, const struct dbps_cell *cell, enum dbps_kind kind, size_t width,

@@ -83,14 +83,32 @@ bool dbps_glyph_next(const char **text, const char *end, struct dbps_glyph *ret_
 	return true;
 }
 
+/* Most text is plain: bytes up to the first that is not printable ASCII, each one cell. */
+static size_t plain_run(const char *text, const char *end)
+{
+	const char *p = text;
+
+	while (p < end && *p >= 0x20 && *p < 0x7f)
+		p++;
+	return (size_t)(p - text);
+}
+
 size_t dbps_text_width(const char *text, size_t len, size_t limit)
 {
 	const char *end = text + len;
 	struct dbps_glyph glyph;
 	size_t width = 0;
 
-	while (width <= limit && dbps_glyph_next(&text, end, &glyph))
+	while (width <= limit) {
+		bool more = (size_t)(end - text) > limit - width;
+		size_t plain = plain_run(text, more ? text + (limit - width) + 1 : end);
+
+		text += plain;
+		width += plain;
+		if (width > limit || !dbps_glyph_next(&text, end, &glyph))
+			break;
 		width += glyph.width;
+	}
 	return width;
 }
 
@@ -102,7 +120,15 @@ size_t dbps_text_print(FILE *out, const char *text, size_t len, size_t width)
 	struct dbps_glyph glyph;
 	size_t used = 0;
 
-	while (dbps_glyph_next(&text, end, &glyph) && used + glyph.width <= room) {
+	for (;;) {
+		size_t plain = plain_run(text, end);
+		size_t n = plain < room - used ? plain : room - used;
+
+		fwrite(text, 1, n, out);
+		used += n;
+		text += n;
+		if (n < plain || !dbps_glyph_next(&text, end, &glyph) || glyph.width > room - used)
+			break;
 		fwrite(glyph.bytes, 1, glyph.len, out);
 		used += glyph.width;
 	}
