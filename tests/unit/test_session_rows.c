@@ -498,6 +498,27 @@ static void a_session_older_than_dbps_is_not_guessed_at(void **state)
 	dbps_rows_free(rows);
 }
 
+static void an_encrypted_session_is_not_guessed_at(void **state)
+{
+	struct dbps_session *s = add(7, NULL);
+	struct dbps_rows *rows;
+	const struct dbps_row *row;
+
+	(void)state;
+	s->phase = DBPS_PHASE_AUTH;
+	s->flags = DBPS_KNOWN_ID | DBPS_FRAMED_IN | DBPS_TLS;
+	rows = read_rows();
+	row = &rows->row[0];
+	assert_words(row, "user", NULL);
+	assert_words(row, "command", NULL);
+	assert_words(row, "state", NULL);
+	assert_null_value(row, "time");
+	assert_words(row, "phase", "encrypted");
+	assert_words(row, "why_no_info", "the connection is encrypted (TLS)");
+	assert_number(row, "server_id", 7);
+	dbps_rows_free(rows);
+}
+
 static void words_of_the_engines(void **state)
 {
 	static const struct {
@@ -624,6 +645,7 @@ int main(void)
 		cmocka_unit_test_setup(a_login_under_way, start),
 		cmocka_unit_test_setup(what_was_refused_before_it_had_an_id_is_no_session, start),
 		cmocka_unit_test_setup(a_session_older_than_dbps_is_not_guessed_at, start),
+		cmocka_unit_test_setup(an_encrypted_session_is_not_guessed_at, start),
 		cmocka_unit_test_setup(words_of_the_engines, start),
 		cmocka_unit_test_setup(states_of_kills, start),
 		cmocka_unit_test_setup(time_is_never_negative, start),

@@ -184,7 +184,11 @@ static int set_text(struct reading *reading, struct dbps_row *row,
 	const struct dbps_session *s = row->session;
 	struct dbps_text text = {(const char *)(raw + 1), raw->text_have, s->text_len, false};
 
-	if (!reading->with_text || !dbps_session_executes(s))
+	if (!reading->with_text)
+		return 0;
+	if (s->flags & DBPS_TLS)
+		row->why_no_info = why_no_text(s);
+	if (!dbps_session_executes(s))
 		return 0;
 	if (s->flags & DBPS_EXECUTES)
 		return set_prepared(reading, row);

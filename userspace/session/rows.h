@@ -18,19 +18,20 @@ struct dbps_registry;
 
 struct dbps_row {
 	const struct dbps_session *session; /* into dbps_rows.data */
-	uint64_t id;	    /* unique over all servers of the host, see dbps_row_id() */
-	uint64_t now_ns;    /* CLOCK_MONOTONIC when the record was copied */
-	uint32_t server;    /* index in the registry; UINT32_MAX when the server is not known (yet) */
-	uint8_t engine;	    /* enum dbps_engine (server/registry.h) */
-	bool own;	    /* a session of dbpsd itself: its control link */
-	bool info_cut;	    /* `info` is not the whole text */
+	uint64_t id;	 /* unique over all servers of the host, see dbps_row_id() */
+	uint64_t now_ns; /* CLOCK_MONOTONIC when the record was copied */
+	uint32_t server; /* index in the registry; UINT32_MAX when the server is not known (yet) */
+	uint8_t engine;	 /* enum dbps_engine (server/registry.h) */
+	bool own;	 /* a session of dbpsd itself: its control link */
+	bool info_cut;	 /* `info` is not the whole text */
 	char server_name[DBPS_SERVER_NAME_MAX];
-	char host[80];	    /* as servers print it: "127.0.0.1:4711", "::1:4711", "localhost" */
-	char *info;	    /* what runs, masked and trimmed, not terminated; NULL: nothing or unknown */
-	size_t info_len;    /* bytes of it */
-	size_t info_whole;  /* bytes of the whole text, before masking */
-	const char *why_no_info; /* for a running statement without text: why; else NULL */
-	char *owned;		 /* text that was made for `info`; NULL: it points into the snapshot */
+	char host[80]; /* as servers print it: "127.0.0.1:4711", "::1:4711", "localhost" */
+	char *info;    /* what runs, masked and trimmed, not terminated; NULL: nothing or unknown */
+	size_t info_len;   /* bytes of it */
+	size_t info_whole; /* bytes of the whole text, before masking */
+	const char *
+		why_no_info; /* of a running statement without text, or encrypted: why; else NULL */
+	char *owned;	     /* text that was made for `info`; NULL: it points into the snapshot */
 };
 
 struct dbps_rows {
@@ -67,7 +68,7 @@ uint64_t dbps_row_id(const struct dbps_session *session, uint32_t server);
 
 /*
  * The words of the processlist, as the session's engine says them (protocol.md 1.6, 2.2). NULL when
- * nothing was seen of a session that is older than dbps.
+ * nothing was seen of a session: it is older than dbps, or encrypted.
  */
 const char *dbps_row_command(const struct dbps_row *row); /* "Query", "Sleep", … */
 const char *dbps_row_state(const struct dbps_row *row);	  /* "INIT", "SLEEP", "ACTIVE", … */

@@ -67,10 +67,22 @@ static const char *command_word(enum dbps_engine engine, uint8_t command)
 	return common_words[command] ? common_words[command] : "Error";
 }
 
+/*
+ * Nothing was seen: the session is older than dbps, or it went over to TLS before its login, of
+ * which not even the end is seen then.
+ */
+static bool is_unseen(const struct dbps_session *s)
+{
+	return s->phase == DBPS_PHASE_UNKNOWN ||
+	       (s->phase == DBPS_PHASE_AUTH && s->flags & DBPS_TLS);
+}
+
 bool dbps_row_logs_in(const struct dbps_row *row)
 {
 	const struct dbps_session *s = row->session;
 
+	if (is_unseen(s))
+		return false;
 	if (s->phase == DBPS_PHASE_CLOSED)
 		return !(s->flags & (DBPS_KNOWN_LOGIN | DBPS_JOINED));
 	return s->phase == DBPS_PHASE_GREETED || s->phase == DBPS_PHASE_AUTH;
@@ -80,11 +92,11 @@ const char *dbps_row_command(const struct dbps_row *row)
 {
 	const struct dbps_session *s = row->session;
 
+	if (is_unseen(s))
+		return NULL;
 	if (dbps_row_logs_in(row))
 		return "Connect";
 	switch (s->phase) {
-	case DBPS_PHASE_UNKNOWN:
-		return NULL;
 	case DBPS_PHASE_CLOSED:
 		return s->command == 0x01 ? "Quit" : "Sleep";
 	case DBPS_PHASE_IDLE:
@@ -102,7 +114,7 @@ const char *dbps_row_state(const struct dbps_row *row)
 
 	if (s->flags & DBPS_KILLED_SESSION)
 		return "SESSION_KILLED";
-	if (s->phase == DBPS_PHASE_UNKNOWN)
+	if (is_unseen(s))
 		return NULL;
 	if (dbps_row_logs_in(row))
 		return "INIT";
@@ -142,6 +154,8 @@ const char *dbps_row_phase(const struct dbps_row *row)
 
 	if (s->phase == DBPS_PHASE_IDLE)
 		return idle_phase(s);
+	if (is_unseen(s))
+		return s->flags & DBPS_TLS ? "encrypted" : NULL;
 	return s->phase < DBPS_PHASE_N ? words[s->phase] : NULL;
 }
 
@@ -151,7 +165,7 @@ uint64_t dbps_row_time_ns(const struct dbps_row *row)
 	bool busy = dbps_session_executes(s) || dbps_row_logs_in(row);
 	uint64_t since = busy ? s->start_ns : s->end_ns;
 
-	if (!since)
+	if (!since || is_unseen(s))
 		return UINT64_MAX;
 	return row->now_ns > since ? row->now_ns - since : 0;
 }
