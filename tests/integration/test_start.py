@@ -104,14 +104,6 @@ def test_a_bad_command_line(t):
         check(r.returncode > 0 and r.stderr.strip(), f"{args}: exit {r.returncode}: {r.stderr}")
 
 
-def test_a_socket_that_is_in_use(t):
-    daemon = t.daemon()
-    r = subprocess.run([DBPSD, "--pin", "none", "--socket", daemon.socket], capture_output=True,
-                       text=True, timeout=DEADLINE)
-    check(r.returncode > 0 and daemon.socket in r.stderr, f"exit {r.returncode}: {r.stderr}")
-    check(daemon.query("select 1"), "the first one answers")
-
-
 def programs():
     """BPF programs of ours that are loaded: their ids."""
     r = subprocess.run([shutil.which("bpftool", path="/usr/sbin:/usr/bin"), "prog", "list"],
