@@ -104,6 +104,9 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 
 	if (!sk || !ctx->value || !control)
 		return 0;
+	/* Closed by the server: a client that keeps its end of a Unix socket keeps this one in memory. */
+	if (!sk->sk_socket)
+		return 0;
 	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 	to = bpf_map_lookup_elem(&dbps_row_scratches, &zero);
 	if (!r || !to || !r->s.cookie)
@@ -141,7 +144,7 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct dbps_record *r;
 	__u64 cookie;
 
-	if (!sk || !ctx->value || !control)
+	if (!sk || !ctx->value || !control || !sk->sk_socket)
 		return 0;
 	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 	if (!r || (control->cookie && control->cookie != r->s.cookie))
