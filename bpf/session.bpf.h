@@ -281,7 +281,7 @@ __noinline int session_found(struct dbps_record *r, int found)
 		session_unframe(s, DBPS_LOSS_BAD_PACKET);
 		return 0;
 	}
-	if (found & MYSQL_FOUND_OK && (found & MYSQL_FOUND_LOGIN || s->flags & DBPS_APPLIES))
+	if (mysql_applies(s, found))
 		mysql_apply_ok(r, found);
 	if (found & MYSQL_FOUND_LOGIN)
 		session_end(s, error, error ? DBPS_PHASE_CLOSED : DBPS_PHASE_IDLE);

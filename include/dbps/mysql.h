@@ -139,21 +139,44 @@ DBPS_STEP_FN int mysql_take_user(struct dbps_session *s, const struct dbps_block
 	return 0;
 }
 
-DBPS_STEP_FN int mysql_take_db(struct dbps_session *s, const struct dbps_block *src, __u32 len)
+/* How a database's name is written. */
+enum mysql_quoting {
+	MYSQL_PLAIN,
+	MYSQL_TICKS,	/* in backticks, a doubled one is one */
+	MYSQL_TICK_TWO, /* behind the first of two */
+};
+
+/* Append a byte of the database's name. Returns the quoting behind it. */
+DBPS_STEP_FN __u32 mysql_db_byte(struct dbps_session *s, __u32 c, __u32 quoting)
+{
+	__u32 n;
+
+	if (!s)
+		return 0;
+	if (quoting == MYSQL_TICK_TWO)
+		return MYSQL_TICKS;
+	n = s->db_len;
+	if (n < DBPS_DB_MAX) {
+		s->db[n] = (char)c;
+		s->db_len = (__u8)(n + 1);
+	}
+	return quoting == MYSQL_TICKS && c == '`' ? MYSQL_TICK_TWO : quoting;
+}
+
+DBPS_STEP_FN int mysql_take_db(struct dbps_session *s, const struct dbps_block *src, __u32 len,
+			       __u32 quoting)
 {
 	if (!s || !src)
 		return 0;
 	s->flags &= ~DBPS_CUT_DB;
-	if (len > DBPS_DB_MAX) {
+	if (len > DBPS_DB_MAX)
 		s->flags |= DBPS_CUT_DB;
-		len = DBPS_DB_MAX;
-	}
+	s->db_len = 0;
 	for (__u32 i = 0; i < DBPS_DB_MAX; i++) {
 		if (i >= len)
 			break;
-		s->db[i] = (char)src->b[i];
+		quoting = mysql_db_byte(s, src->b[i], quoting);
 	}
-	s->db_len = (__u8)len;
 	return 0;
 }
 
@@ -734,12 +757,12 @@ MYSQL_INLINE __u32 mysql_set_user(struct dbps_record *r, __u32 off)
 	return len == DBPS_DB_MAX ? 0 : off + len + 1;
 }
 
-MYSQL_INLINE void mysql_set_db(struct dbps_record *r, __u32 off, __u32 len)
+MYSQL_INLINE void mysql_set_db(struct dbps_record *r, __u32 off, __u32 len, __u32 quoting)
 {
 	const struct dbps_block *b = mysql_block(r, off);
 
 	if (b)
-		mysql_take_db(&r->s, b, len);
+		mysql_take_db(&r->s, b, len, quoting);
 	else
 		r->s.db_len = 0;
 }
@@ -830,7 +853,7 @@ MYSQL_INLINE void mysql_apply_login(struct dbps_record *r)
 		db = off;
 		off = mysql_skip_name(r, off, &len);
 		if (off)
-			mysql_set_db(r, db, len);
+			mysql_set_db(r, db, len, MYSQL_PLAIN);
 	}
 	if (s->caps & MYSQL_PLUGIN_AUTH)
 		off = mysql_skip_name(r, off, &len);
@@ -852,114 +875,209 @@ MYSQL_INLINE void mysql_apply_change_user(struct dbps_record *r)
 		return;
 	db = off + 1 + b->b[0];
 	if (mysql_skip_name(r, db, &len))
-		mysql_set_db(r, db, len);
+		mysql_set_db(r, db, len, MYSQL_PLAIN);
 }
+
+/*
+ * Reader of `USE name` (1.11), a byte at a time, in the statement number `want` of a text that may hold
+ * several. Offsets are those of the bytes.
+ */
+struct mysql_use {
+	__u32 state; /* enum mysql_use_state */
+	__u32 back;  /* state behind a comment or a quoted text */
+	__u32 quote; /* what closes it */
+	__u32 want;  /* statements still to pass */
+	__u32 name;  /* offset of the name */
+	__u32 len;
+	__u32 quoting; /* enum mysql_quoting of the name */
+};
+
+enum mysql_use_state {
+	USE_BLANK,	  /* before a statement */
+	USE_U,
+	USE_US,
+	USE_USE,
+	USE_GAP,	  /* between USE and the name */
+	USE_NAME,
+	USE_QUOTED,	  /* in the name */
+	USE_TICK,	  /* behind a backtick in it: its end, or half of two */
+	USE_OTHER,	  /* in another statement */
+	USE_TEXT,	  /* in a quoted text of another statement */
+	USE_ESCAPE,	  /* behind a backslash in it */
+	USE_SLASH,	  /* behind '/' */
+	USE_DASH,	  /* behind '-' */
+	USE_OPEN,	  /* behind the opening of a comment */
+	USE_VERSION,	  /* in the number of a comment that is executed */
+	USE_COMMENT,
+	USE_STAR,	  /* behind '*' in a comment */
+	USE_LINE,	  /* in a comment to the end of the line */
+	USE_DONE,
+};
 
 MYSQL_INLINE bool mysql_is_space(__u32 c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Reader of `USE name`, a byte at a time. Offsets count from the start of the text. */
-struct mysql_use {
-	__u32 state; /* enum mysql_use_state */
-	__u32 name;  /* offset of the name */
-	__u32 len;
-};
+/* Bytes of a name without quotes. */
+MYSQL_INLINE bool mysql_is_name(__u32 c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+	       c == '_' || c == '$' || c >= 0x80;
+}
 
-enum mysql_use_state {
-	USE_BLANK,	    /* before USE: blanks and comments */
-	USE_SLASH,	    /* behind '/' */
-	USE_DASH,	    /* behind '-' */
-	USE_STAR_COMMENT,
-	USE_STAR,	    /* behind '*' in a comment */
-	USE_LINE_COMMENT,
-	USE_U,
-	USE_US,
-	USE_USE,
-	USE_GAP,	    /* between USE and the name */
-	USE_NAME,
-	USE_QUOTED,
-	USE_DONE,
-	USE_NO,		    /* not a USE */
-};
+/* A comment may begin with c; the state is `here` behind it. Returns whether it may. */
+MYSQL_INLINE bool mysql_use_comment(struct mysql_use *u, __u32 c, __u32 here)
+{
+	if (c != '/' && c != '-' && c != '#')
+		return false;
+	u->back = here;
+	u->state = c == '/' ? USE_SLASH : c == '-' ? USE_DASH : USE_LINE;
+	return true;
+}
+
+/* Outside of a USE: look for the end of the statement, pass over what is quoted. */
+MYSQL_INLINE void mysql_use_other(struct mysql_use *u, __u32 c)
+{
+	if (c == ';') {
+		u->state = u->want ? USE_BLANK : USE_DONE;
+		u->want--;
+	} else if (c == '\'' || c == '"' || c == '`') {
+		u->quote = c;
+		u->state = USE_TEXT;
+	} else if (!mysql_use_comment(u, c, USE_OTHER)) {
+		u->state = USE_OTHER;
+	}
+}
+
+/* Before a statement: USE is looked for in the one that is wanted. */
+MYSQL_INLINE void mysql_use_blank(struct mysql_use *u, __u32 c)
+{
+	if (mysql_is_space(c) || c == '*' || mysql_use_comment(u, c, USE_BLANK))
+		return;
+	if (!u->want && (c | 32) == 'u')
+		u->state = USE_U;
+	else
+		mysql_use_other(u, c);
+}
+
+/* In a comment, or where one may begin. */
+MYSQL_INLINE void mysql_use_in_comment(struct mysql_use *u, __u32 c)
+{
+	switch (u->state) {
+	case USE_SLASH:
+		u->state = c == '*' ? USE_OPEN : u->back;
+		break;
+	case USE_DASH:
+		u->state = c == '-' ? USE_LINE : u->back;
+		break;
+	case USE_OPEN:
+		/* What is behind the bang is executed; M is MariaDB's. */
+		u->state = c == '!' ? USE_VERSION : c == 'M' ? USE_OPEN :
+			   c == '*' ? USE_STAR : USE_COMMENT;
+		break;
+	case USE_VERSION:
+		if (c < '0' || c > '9')
+			u->state = u->back;
+		break;
+	case USE_LINE:
+		if (c == '\n')
+			u->state = u->back;
+		break;
+	default: /* USE_COMMENT, USE_STAR */
+		u->state = c == '*' ? USE_STAR : c == '/' && u->state == USE_STAR ? u->back :
+										     USE_COMMENT;
+		break;
+	}
+}
+
+/* Behind USE: the name. */
+MYSQL_INLINE void mysql_use_name(struct mysql_use *u, __u32 c, __u32 off)
+{
+	if (mysql_is_space(c)) {
+		u->state = USE_GAP;
+	} else if (c == '`') {
+		u->name = off + 1;
+		u->quoting = MYSQL_TICKS;
+		u->state = USE_QUOTED;
+	} else if (!mysql_use_comment(u, c, USE_GAP)) {
+		u->name = off;
+		u->state = mysql_is_name(c) && u->state == USE_GAP ? USE_NAME : USE_OTHER;
+	}
+}
 
 DBPS_STEP_FN __u32 mysql_use_byte(struct mysql_use *u, __u32 c, __u32 off)
 {
 	if (!u)
-		return USE_NO;
+		return USE_DONE;
 	switch (u->state) {
 	case USE_BLANK:
-		u->state = mysql_is_space(c) ? USE_BLANK : c == '/' ? USE_SLASH : c == '-' ? USE_DASH :
-			   c == '#' ? USE_LINE_COMMENT : (c | 32) == 'u' ? USE_U : USE_NO;
-		break;
-	case USE_SLASH:
-		u->state = c == '*' ? USE_STAR_COMMENT : USE_NO;
-		break;
-	case USE_DASH:
-		u->state = c == '-' ? USE_LINE_COMMENT : USE_NO;
-		break;
-	case USE_STAR_COMMENT:
-	case USE_STAR:
-		u->state = c == '*' ? USE_STAR : c == '/' && u->state == USE_STAR ? USE_BLANK :
-										     USE_STAR_COMMENT;
-		break;
-	case USE_LINE_COMMENT:
-		u->state = c == '\n' ? USE_BLANK : USE_LINE_COMMENT;
+		mysql_use_blank(u, c);
 		break;
 	case USE_U:
-		u->state = (c | 32) == 's' ? USE_US : USE_NO;
+		u->state = (c | 32) == 's' ? USE_US : USE_OTHER;
 		break;
 	case USE_US:
-		u->state = (c | 32) == 'e' ? USE_USE : USE_NO;
+		u->state = (c | 32) == 'e' ? USE_USE : USE_OTHER;
 		break;
 	case USE_USE:
-		u->state = mysql_is_space(c) ? USE_GAP : c == '`' ? USE_QUOTED : USE_NO;
-		u->name = off + 1;
-		break;
 	case USE_GAP:
-		u->name = c == '`' ? off + 1 : off;
-		u->state = mysql_is_space(c) ? USE_GAP : c == '`' ? USE_QUOTED : USE_NAME;
+		mysql_use_name(u, c, off);
 		break;
 	case USE_NAME:
-		if (mysql_is_space(c) || c == ';' || c == '/' || c == '#')
-			u->state = USE_DONE;
+		if (mysql_is_name(c))
+			break;
+		u->len = off - u->name;
+		u->state = USE_DONE;
 		break;
 	case USE_QUOTED:
-		if (c == '`')
-			u->state = USE_DONE;
+		u->state = c == '`' ? USE_TICK : USE_QUOTED;
+		break;
+	case USE_TICK:
+		u->len = off - 1 - u->name;
+		u->state = c == '`' ? USE_QUOTED : USE_DONE;
+		break;
+	case USE_OTHER:
+		mysql_use_other(u, c);
+		break;
+	case USE_TEXT:
+		u->state = c == u->quote ? USE_OTHER : c == '\\' && c != '`' ? USE_ESCAPE : USE_TEXT;
+		break;
+	case USE_ESCAPE:
+		u->state = USE_TEXT;
 		break;
 	default:
+		mysql_use_in_comment(u, c);
 		break;
 	}
-	if (u->state == USE_DONE)
-		u->len = off - u->name;
 	return u->state;
 }
 
-/* USE in the text of a Query that the server answered with OK (1.11). */
-MYSQL_INLINE void mysql_apply_use(struct dbps_record *r)
+/* USE in the statement number `index` of a Query's text that the server answered with OK. */
+MYSQL_INLINE void mysql_apply_use(struct dbps_record *r, __u32 index)
 {
-	struct mysql_use u = {.state = USE_BLANK};
+	struct mysql_use u = {.state = USE_BLANK, .want = index};
 	__u32 off = r->s.text_off, end = r->request.have, c;
 
 	for (__u32 i = 0; i < DBPS_NAMES_MAX; i++) {
 		if (off + i >= end || off > 3)
 			break;
 		c = r->request.body[off + i];
-		if (mysql_use_byte(&u, c, off + i) >= USE_DONE)
+		if (mysql_use_byte(&u, c, off + i) == USE_DONE)
 			break;
 	}
-	if (u.state == USE_NAME || u.state == USE_QUOTED)
+	if (u.state == USE_NAME)
 		u.len = end - u.name;
-	else if (u.state != USE_DONE)
-		return;
-	mysql_set_db(r, u.name, u.len);
+	else if (u.state == USE_TICK)
+		u.len = end - 1 - u.name;
+	if (u.len)
+		mysql_set_db(r, u.name, u.len, u.quoting);
 }
 
 /*
- * The server said OK: what the request asked for takes effect. A Query's text is that of its first
- * statement while no result came before this OK.
+ * The server said OK: what the request asked for takes effect. Of a Query that holds several statements
+ * it is the one behind as many as there were results; a procedure with results of its own is not told
+ * from them.
  */
 DBPS_STEP_FN int mysql_apply_ok(struct dbps_record *r, int found)
 {
@@ -976,13 +1094,20 @@ DBPS_STEP_FN int mysql_apply_ok(struct dbps_record *r, int found)
 		else
 			mysql_apply_login(r);
 	} else if (s->command == COM_INIT_DB) {
-		mysql_set_db(r, 1, r->request.len - 1);
+		mysql_set_db(r, 1, r->request.len - 1, MYSQL_PLAIN);
 	} else if (s->command == COM_RESET_CONNECTION) {
 		s->prepare_era++;
-	} else if (s->command == COM_QUERY && !before && !(found & MYSQL_FOUND_SCHEMA)) {
-		mysql_apply_use(r);
+	} else if (s->command == COM_QUERY && !(found & MYSQL_FOUND_SCHEMA)) {
+		mysql_apply_use(r, before);
 	}
 	return 0;
+}
+
+/* Whether what was found may bring something that mysql_apply_ok() has to do. */
+MYSQL_INLINE bool mysql_applies(const struct dbps_session *s, int found)
+{
+	return (found & MYSQL_FOUND_OK) &&
+	       (found & MYSQL_FOUND_LOGIN || s->flags & DBPS_APPLIES || s->results);
 }
 
 /* The statement is over. */
@@ -1122,7 +1247,8 @@ MYSQL_INLINE int mysql_plain_end(const struct dbps_session *s, const __u8 *h, __
 	__u32 status;
 
 	/* EOF: warnings, status. OK: affected rows and insert id of a byte each, status. At 3 in both. */
-	if (len != 5 && (len < 7 || h[1] >= 0xfb || h[2] >= 0xfb || s->flags & DBPS_APPLIES))
+	if (len != 5 && (len < 7 || h[1] >= 0xfb || h[2] >= 0xfb || s->flags & DBPS_APPLIES ||
+			 s->results))
 		return -1;
 	status = mysql_u16(h + 3);
 	if (status != s->status ||

@@ -69,7 +69,7 @@ static void dbps_on_found(struct dbps_record *r, int found)
 	}
 	if (found & MYSQL_FOUND_PREPARED)
 		n_prepared++;
-	if (found & MYSQL_FOUND_OK && (found & MYSQL_FOUND_LOGIN || s->flags & DBPS_APPLIES))
+	if (mysql_applies(s, found))
 		mysql_apply_ok(r, found);
 	if (found & MYSQL_FOUND_LOGIN)
 		mysql_end(s, dbps_now(),
@@ -490,12 +490,49 @@ static void test_use_in_a_statement(void **state)
 	check_use("  /* x */ -- y\n # z\n UsE\tstock ; ", OK, 7, "stock");
 	check_use("use stock;", OK, 7, "stock");
 	check_use("use stock/* why */", OK, 7, "stock");
+	check_use("use /* to */ stock", OK, 7, "stock");
+	check_use("use -- to\n stock", OK, 7, "stock");
+	check_use("/*!50000 use stock */", OK, 7, "stock");
+	check_use("/*M!100000 use stock*/", OK, 7, "stock");
+	check_use("use `a``b ;c`", OK, 7, "a`b ;c");
+	check_use("use```a`", OK, 7, "`a");
 	check_use("use stock", ERROR_1064, sizeof(ERROR_1064) - 1, "shop");
 	check_use("used stock", OK, 7, "shop");
 	check_use("update t set a = 'use x'", OK, 7, "shop");
 	check_use("use stock; select 1", OK_MORE, 7, "stock");
 	/* Session tracking says more than the text. */
 	check_use("call p()", "\x00\x00\x00\x02\x40\x00\x00\x00\x07\x01\x05\x04next", 16, "next");
+}
+
+/* Of several statements the one counts that the OK answers. */
+static void test_use_among_other_statements(void **state)
+{
+	static const char text[] = "\x03select ';use a', \"\\\";\"; /* ; */ use b;do 1;use `c`";
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	say(&t, '<', false, 0, text, sizeof(text) - 1);
+	NEXT(&t, '>', 1, "\x01");
+	SAY(&t, '>', 2, DEFINITION);
+	SAY(&t, '>', 3, EOF_PACKET);
+	SAY(&t, '>', 4, EOF_MORE);
+	r = play_all_cuts(&t);
+	assert_db(r, "shop");
+	free(r);
+	NEXT(&t, '>', 5, OK_MORE);
+	r = play_all_cuts(&t);
+	assert_db(r, "b");
+	free(r);
+	NEXT(&t, '>', 6, OK_MORE);
+	r = play_all_cuts(&t);
+	assert_db(r, "b");
+	free(r);
+	NEXT(&t, '>', 7, OK);
+	r = play_all_cuts(&t);
+	assert_db(r, "c");
+	free(r);
 }
 
 static void test_session_tracking_gives_the_schema(void **state)
@@ -836,6 +873,7 @@ int main(void)
 		cmocka_unit_test(test_error_is_kept_and_progress_is_not_one),
 		cmocka_unit_test(test_local_infile),
 		cmocka_unit_test(test_use_in_a_statement),
+		cmocka_unit_test(test_use_among_other_statements),
 		cmocka_unit_test(test_session_tracking_gives_the_schema),
 		cmocka_unit_test(test_init_db_and_dropped_database),
 		cmocka_unit_test(test_change_user),
