@@ -403,11 +403,11 @@ static void an_unknown_id_is_1094(void **state)
 	check_refused(ID + 1, 1094, "Unknown thread id: 42");
 }
 
-static void a_session_that_one_does_not_see_is_unknown(void **state)
+static void a_session_that_one_does_not_see_is_1095_too(void **state)
 {
 	(void)state;
 	world.sees = world.kills = false;
-	check_refused(ID, 1094, "Unknown thread id: 41");
+	check_refused(ID, 1095, "You are not owner of thread 41");
 }
 
 static void a_session_that_one_sees_but_does_not_own_is_1095(void **state)
@@ -743,7 +743,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(an_unknown_id_is_1094),
-		TEST(a_session_that_one_does_not_see_is_unknown),
+		TEST(a_session_that_one_does_not_see_is_1095_too),
 		TEST(a_session_that_one_sees_but_does_not_own_is_1095),
 		TEST(the_control_link_is_not_killed),
 		TEST(a_statement_is_interrupted_by_its_query_id),

@@ -128,13 +128,13 @@ static void refuse_unknown(struct kill *kill)
 	refuse(kill, ER_NO_SUCH_THREAD, "Unknown thread id: %llu", shown_id(kill));
 }
 
-/* What one does not see does not exist, unless one may kill it. */
+/* As MariaDB answers: existence first, also to those who may not see the session (protocol.md 3.1). */
 static bool authorise(struct kill *kill, const struct dbps_row *row)
 {
 	const struct dbps_caller *caller = kill->request->caller;
 	bool kills = row && dbps_caller_kills(caller, row);
 
-	if (!row || (!kills && !dbps_caller_sees(caller, row)))
+	if (!row)
 		refuse_unknown(kill);
 	else if (!kills)
 		refuse(kill, ER_KILL_DENIED, "You are not owner of thread %llu", shown_id(kill));
