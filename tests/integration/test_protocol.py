@@ -77,6 +77,14 @@ def each_style(t, run):
             run(f, w, f"{name} {'tcp' if tcp else 'unix'}")
 
 
+def interrupt(f, w, count=1, **kwargs):
+    """End the statement that runs from outside, and read the error."""
+    f.server.run(f"kill query {w.id}")
+    rejected(1317, w.results)
+    if count:
+        f.ended("interrupted statement", statements=count, errors=1, **kwargs)
+
+
 def rejected(code, call, *args):
     try:
         call(*args)
@@ -159,9 +167,7 @@ def test_text_of_a_large_request_is_cut_and_tells_its_length(t):
     check_equal(row["info_bytes"], len(text), "info_bytes")
     check_equal(row["info_cut"], 1, "info_cut")
     check(text.startswith(row["info"]) and len(row["info"]) >= 1000, "info is its beginning")
-    f.server.run(f"kill query {w.id}")
-    rejected(1317, w.results)
-    f.ended("large request", errors=1)
+    interrupt(f, w)
 
 
 def test_a_packet_that_is_too_large_is_answered(t):
@@ -186,9 +192,7 @@ def test_a_header_and_a_body_that_arrive_apart(t):
     w.send_raw(packet[10:])
     row = f.runs("the statement", lambda r: r["command"] == "Query")
     check_equal(row["info"], "select sleep(20)", "info")
-    f.server.run(f"kill query {w.id}")
-    rejected(1317, w.results)
-    f.ended("statement", errors=1)
+    interrupt(f, w)
 
 
 def test_bytes_that_arrive_one_by_one(t):
@@ -208,14 +212,15 @@ def test_bytes_that_arrive_one_by_one(t):
 
 def test_pipelined_requests(t):
     def run(f, w, name):
-        texts = [b"select sleep(0.05), 1", b"do 2", b"select 3 union select 4", b"selec 5"]
+        texts = [b"select sleep(30), 1", b"do 2", b"select 3 union select 4", b"selec 5"]
         w.send_raw(b"".join(w.packet(b"\x03" + text, 0) for text in texts))
         row = f.runs(f"{name}: the first", lambda r: r["info"])
-        check_equal(row["info"], "select sleep(0.05), 1", f"{name}: info of the first")
-        for _ in texts[:3]:
+        check_equal(row["info"], "select sleep(30), 1", f"{name}: info of the first")
+        interrupt(f, w, count=0)
+        for _ in texts[1:3]:
             w.results()
         rejected(1064, w.results)
-        f.ended(name, statements=4, rows=3, errors=1)
+        f.ended(name, statements=4, rows=2, errors=2)
 
     each_style(t, run)
 
@@ -391,15 +396,14 @@ def test_connection_attributes_and_peers(t):
 def test_prepared_statements_show_their_text(t):
     def run(f, w, name):
         first = w.prepare(" select sleep(?), 'a;b' ;")
-        second = w.prepare("do sleep(?)")
+        second = w.prepare("select sleep(?)")
         f.ended(f"{name}: prepare", statements=2)
-        for statement, text in ((first, "select sleep(?), 'a;b'"), (second, "do sleep(?)"),
+        for statement, text in ((first, "select sleep(?), 'a;b'"), (second, "select sleep(?)"),
                                 (first, "select sleep(?), 'a;b'")):
-            w.send_command(wire.STMT_EXECUTE, w.execute_body(statement, ("0.1",)))
+            w.send_command(wire.STMT_EXECUTE, w.execute_body(statement, ("30",)))
             row = f.runs(f"{name}: {text}", lambda r: r["command"] == "Execute")
             check_equal(row["info"], text, f"{name}: info")
-            w.results()
-            f.ended(f"{name}: {text}")
+            interrupt(f, w)
         w.close_statement(first)
         f.ended(f"{name}: close")
         rejected(1064, w.prepare, "selec ?")
@@ -433,27 +437,25 @@ def test_direct_execution_names_the_last_statement(t):
     w.prepare("select 'other'")
     f.ended("prepare")
     sent = w.packet(bytes([wire.STMT_PREPARE]) + b"select sleep(?), 'direct'", 0)
-    sent += w.packet(bytes([wire.STMT_EXECUTE]) + w.execute_body(0xFFFFFFFF, ("0.2",)), 0)
+    sent += w.packet(bytes([wire.STMT_EXECUTE]) + w.execute_body(0xFFFFFFFF, ("30",)), 0)
     w.send_raw(sent)
     row = f.runs("direct execution", lambda r: r["command"] == "Execute")
     check_equal(row["info"], "select sleep(?), 'direct'", "info")
     w.prepare_answer()
-    w.results()
-    f.ended("direct execution", statements=2, rows=1)
+    interrupt(f, w, count=2)
 
 
 def test_long_data_has_no_answer(t):
     f, w = follow(t)
-    statement = w.prepare("select length(?), sleep(0.2)")
+    statement = w.prepare("select sleep(30), length(?)")
     f.ended("prepare")
     for n in (0, 10, 70000, 17 << 20):
         w.long_data(statement, 0, b"y" * n)
     f.ended("long data", statements=4)
     w.send_command(wire.STMT_EXECUTE, w.execute_body(statement, (wire.LONG,)))
     row = f.runs("execute", lambda r: r["command"] == "Execute")
-    check_equal(row["info"], "select length(?), sleep(0.2)", "info")
-    w.results()
-    f.ended("execute", rows=1)
+    check_equal(row["info"], "select sleep(30), length(?)", "info")
+    interrupt(f, w)
 
 
 def test_cursors_are_fetched_in_pieces(t):
@@ -591,7 +593,7 @@ def test_transactions_are_seen(t):
         f.ended("begin")
         time.sleep(0.05)
         row = f.daemon.session(f.server, w.id)
-        check(50 <= row["transaction_ms"] < 5000, f"age {row['transaction_ms']} ms")
+        check(50 <= row["transaction_ms"] < 60000, f"age {row['transaction_ms']} ms")
         check(row["phase"] == "idle in transaction", row["phase"])
         w.query("commit")
         f.ended("commit")
