@@ -120,7 +120,7 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 		to->row.session.cookie = r->s.cookie;
 		to->row.session.gen = 1; /* the daemon reads this one again */
 	}
-	if (to->row.session.flags & DBPS_CANCEL_ARMED)
+	if (to->row.session.armed)
 		snapshot_mark_killed(&to->row.session);
 	to->row.text_have = (__u32)text;
 	size = (sizeof(to->row) + (__u32)text + 7) & ~7u;
@@ -131,10 +131,7 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
-/*
- * Arm: the sessions that have a new entry in the cancel map are told, under their lock. A statement
- * that is over by then settles its entry at once.
- */
+/* Arm: the sessions that have an entry in the cancel map are told (cancel.bpf.h, 3. and 4.). */
 SEC("iter/bpf_sk_storage_map")
 int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -151,17 +148,12 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	cookie = r->s.cookie;
 	c = bpf_map_lookup_elem(&dbps_cancels, &cookie);
-	if (!c || c->settled_ns || !session_lock(r))
+	if (!c || c->settled_ns)
 		return 0;
-	r->s.flags |= DBPS_CANCEL_ARMED;
+	*(volatile __u8 *)&r->s.armed = 1;
+	/* A full barrier, before the daemon reads the session again. */
+	__sync_fetch_and_add(&r->s.gen, 0);
 	control->armed++;
-	if (r->s.phase == DBPS_PHASE_CLOSED)
-		cancel_settle(&r->s, DBPS_OUTCOME_CLOSED, 0);
-	else if (r->s.sequence > c->sequence)
-		cancel_settle(&r->s, DBPS_OUTCOME_NEXT, 0);
-	else if (r->s.phase <= DBPS_PHASE_IDLE)
-		cancel_settle(&r->s, DBPS_OUTCOME_ENDED, 0);
-	session_unlock(r);
 	return 0;
 }
 

@@ -14,7 +14,7 @@
 #endif
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted. */
-#define DBPS_LAYOUT 2
+#define DBPS_LAYOUT 3
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -81,8 +81,7 @@ enum dbps_flag {
 	DBPS_READS_APART = 1 << 18,	/* the server reads headers in a call of their own: a read that
 					   would block means that it waits for a command */
 	DBPS_SENT = 1 << 19,		/* bytes were sent since the statement began */
-	DBPS_CANCEL_ARMED = 1 << 20,	/* the cancel map has an entry for this session */
-	DBPS_APPLIES = 1 << 21,		/* an OK of this statement may change session state */
+	DBPS_APPLIES = 1 << 20,		/* an OK of this statement may change session state */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1). */
@@ -111,7 +110,8 @@ struct dbps_session {
 	__u8 family;  /* enum dbps_family */
 	__u8 text_off; /* offset of the text in the request's body */
 	__u16 status; /* server status of the last OK or EOF (protocol.md 1.7) */
-	__u16 lost;   /* an event of this session was not followed: framing starts anew */
+	__u8 lost;    /* an event of this session was not followed: framing starts anew */
+	__u8 armed;   /* the cancel map may have an entry; set without the lock, never cleared */
 	__u32 tid;    /* thread that read the current statement */
 	__u32 tgid;   /* process that owns the server's end */
 	__u32 defs_left;

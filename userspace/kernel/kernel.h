@@ -76,8 +76,8 @@ int dbps_kernel_server_remove(struct dbps_kernel *kernel, pid_t tgid);
 int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *ret_n);
 
 /**
- * @brief Arm a cancel: from now on the kernel settles it with what it sees. One whose statement is over
- *        by then is settled when this returns.
+ * @brief Arm a cancel: from now on the kernel settles it with what it sees. What ended before is not
+ *        settled: read the session again.
  * @return 0; -EEXIST when one is armed for this session; -ESRCH when the session is gone; other
  *         negative errno.
  */
