@@ -145,10 +145,13 @@ bench: ## measure: cost a statement, throughput, dbps ps, 5,000 sessions, at res
 	$(Q)$(MAKE) all $(BENCHES)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH)
 
+format: ## format all C files as .clang-format says
+	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
+
 check: ## check format, clang-tidy, cppcheck, shellcheck, the manual pages
 	$(Q)scripts/install-deps.sh check
-	$(Q)$(MAKE) $(BUILD)/dbps.skel.h
-	$(Q)BUILD=$(BUILD) CPPFLAGS='$(CPPFLAGS)' scripts/check.sh
+	$(Q)$(MAKE) $(BUILD)/dbps.skel.h $(BUILD)/tests/bench/empty.skel.h
+	$(Q)BUILD=$(BUILD) scripts/check.sh
 	$(Q)$(MAKE) test-manuals
 
 install: all ## install under DESTDIR and prefix; a config that is there is kept
@@ -174,6 +177,6 @@ clean: ## remove build/
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all help deps demo test test-unit test-bpf test-integration test-manuals bench check \
-	install uninstall clean
+.PHONY: all help deps demo test test-unit test-bpf test-integration test-manuals bench format \
+	check install uninstall clean
 .SECONDARY:

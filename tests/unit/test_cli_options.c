@@ -35,8 +35,7 @@ static enum dbps_exit parse(struct dbps_cli *ret_cli, char **argv)
 	return exit;
 }
 
-#define PARSE(ret_cli, ...)                                                                        \
-	parse((ret_cli), (char *[]){(char *)"dbps", __VA_ARGS__ __VA_OPT__(, ) NULL})
+#define PARSE(ret_cli, ...) parse((ret_cli), (char *[]){(char *)"dbps", ##__VA_ARGS__, NULL})
 
 static void a_command_has_defaults(void **state)
 {

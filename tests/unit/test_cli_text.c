@@ -86,6 +86,7 @@ static void marks_that_reorder_text_are_escaped(void **state)
 {
 	(void)state;
 	set_utf8(true);
+	/* NOLINTNEXTLINE(misc-misleading-bidirectional): that is what the test is about. */
 	assert_shown("a\u202e b\u2066\u200f", "a\\u202e b\\u2066\\u200f");
 }
 

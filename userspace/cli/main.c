@@ -10,7 +10,7 @@
 #include "cli/cli.h"
 #include "cli/text.h"
 
-#define OUTPUT_BUFFER_BYTES (256 * 1024)
+#define OUTPUT_BUFFER_BYTES (1U << 18)
 
 /* Output that is lost is a failure; a reader that has seen enough (`| head`) is not told so. */
 static enum dbps_exit flush(const struct dbps_cli *cli, enum dbps_exit exit)
