@@ -305,7 +305,7 @@ static int open_any(struct dbps_link *link, struct dbps_client **ret_client, cha
 	int r = -ENOENT;
 
 	snprintf(text, size, "no Unix socket to reach it by, and no option file");
-	for (int with_file = 0; with_file <= !!link->option_file; with_file++)
+	for (int with_file = 0; with_file <= (link->option_file ? 1 : 0); with_file++)
 		for (size_t i = 0; i < link->listeners.n; i++) {
 			const struct dbps_listener *listener = &link->listeners.at[i];
 

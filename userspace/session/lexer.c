@@ -84,10 +84,10 @@ static void quoted(struct dbps_lexer *l, struct dbps_token *token)
 
 	while (l->at < l->end && !token->closed) {
 		char c = *l->at++;
+		bool escapes = (c == '\\' && backslash && l->at < l->end) ||
+			       (c == quote && l->at < l->end && *l->at == quote);
 
-		if (c == '\\' && backslash && l->at < l->end)
-			l->at++;
-		else if (c == quote && l->at < l->end && *l->at == quote)
+		if (escapes)
 			l->at++;
 		else if (c == quote)
 			token->closed = true;
