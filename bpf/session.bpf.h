@@ -262,8 +262,25 @@ static __noinline int session_prepared(struct dbps_record *r)
 {
 	struct dbps_prepared_key key = session_prepared_key(&r->s, r->s.last_stmt_id);
 
+	if (mysql_may_use(r->request.body[1]))
+		r->s.flags |= DBPS_PREPARED_USE;
 	if (bpf_map_update_elem(&dbps_prepared, &key, &r->request, BPF_ANY))
 		loss_count(DBPS_LOSS_PREPARED_TEXT);
+	return 0;
+}
+
+/* A prepared statement was executed that may be a USE. */
+__noinline int session_apply_prepared(struct dbps_session *s)
+{
+	struct dbps_prepared_key key;
+	struct dbps_request *request;
+
+	if (!s)
+		return 0;
+	key = session_prepared_key(s, s->stmt_id);
+	request = bpf_map_lookup_elem(&dbps_prepared, &key);
+	if (request)
+		mysql_apply_use(s, request, 1, 0);
 	return 0;
 }
 
@@ -281,8 +298,8 @@ __noinline int session_found(struct dbps_record *r, int found)
 		session_unframe(s, DBPS_LOSS_BAD_PACKET);
 		return 0;
 	}
-	if (mysql_applies(s, found))
-		mysql_apply_ok(r, found);
+	if (mysql_applies(s, found) && mysql_apply_ok(r, found) == 1)
+		session_apply_prepared(s);
 	if (found & MYSQL_FOUND_LOGIN)
 		session_end(s, error, error ? DBPS_PHASE_CLOSED : DBPS_PHASE_IDLE);
 	else if (found & MYSQL_FOUND_END)

@@ -640,6 +640,8 @@ MYSQL_INLINE void mysql_begin(struct dbps_record *r, __u64 now_ns)
 		if (s->stmt_id == MYSQL_DIRECT_STMT)
 			s->stmt_id = s->last_stmt_id;
 		s->flags |= DBPS_EXECUTES;
+		if (mysql_unlikely(s->flags & DBPS_PREPARED_USE))
+			s->flags |= DBPS_APPLIES;
 		if (command != COM_STMT_FETCH)
 			return;
 	}
@@ -725,17 +727,17 @@ MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_sp
 /* ---------------------------------------------------------------- what an OK brings ---------- */
 
 /* The block of the kept request at `off`, NULL behind its end. */
-MYSQL_INLINE const struct dbps_block *mysql_block(const struct dbps_record *r, __u32 off)
+MYSQL_INLINE const struct dbps_block *mysql_block(const struct dbps_request *q, __u32 off)
 {
-	if (off >= r->request.have || off > DBPS_NAMES_MAX)
+	if (off >= q->have || off > DBPS_NAMES_MAX)
 		return NULL;
-	return (const struct dbps_block *)(r->request.body + off);
+	return (const struct dbps_block *)(q->body + off);
 }
 
 /* Offset behind a NUL-terminated string at `off`, 0 when there is none; its length in ret_len. */
 MYSQL_INLINE __u32 mysql_skip_name(const struct dbps_record *r, __u32 off, __u32 *ret_len)
 {
-	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
+	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL;
 
 	*ret_len = 0;
 	if (!b)
@@ -747,7 +749,7 @@ MYSQL_INLINE __u32 mysql_skip_name(const struct dbps_record *r, __u32 off, __u32
 /* User at `off`, NUL-terminated. Returns the offset behind it, or 0. */
 MYSQL_INLINE __u32 mysql_set_user(struct dbps_record *r, __u32 off)
 {
-	const struct dbps_block *b = mysql_block(r, off);
+	const struct dbps_block *b = mysql_block(&r->request, off);
 	__u32 len;
 
 	if (!b)
@@ -757,20 +759,21 @@ MYSQL_INLINE __u32 mysql_set_user(struct dbps_record *r, __u32 off)
 	return len == DBPS_DB_MAX ? 0 : off + len + 1;
 }
 
-MYSQL_INLINE void mysql_set_db(struct dbps_record *r, __u32 off, __u32 len, __u32 quoting)
+MYSQL_INLINE void mysql_set_db(struct dbps_session *s, const struct dbps_request *q, __u32 off,
+			       __u32 len, __u32 quoting)
 {
-	const struct dbps_block *b = mysql_block(r, off);
+	const struct dbps_block *b = mysql_block(q, off);
 
 	if (b)
-		mysql_take_db(&r->s, b, len, quoting);
+		mysql_take_db(s, b, len, quoting);
 	else
-		r->s.db_len = 0;
+		s->db_len = 0;
 }
 
 /* Skip the authentication data of a login packet (1.4). Returns the offset behind it, or 0. */
 MYSQL_INLINE __u32 mysql_skip_auth(const struct dbps_record *r, __u32 off)
 {
-	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
+	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL;
 
 	if (!b)
 		return 0;
@@ -812,13 +815,13 @@ DBPS_STEP_FN int mysql_take_attribute(struct dbps_session *s, const struct dbps_
 /* Keys and values of 251 bytes and more end the walk. Returns the offset behind it, or 0. */
 MYSQL_INLINE __u32 mysql_attribute(struct dbps_record *r, __u32 off)
 {
-	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
+	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL;
 
 	if (!b || b->b[0] > 250)
 		return 0;
 	mysql_take_attribute(&r->s, b);
 	off += 1 + b->b[0];
-	b = mysql_block(r, off);
+	b = mysql_block(&r->request, off);
 	if (!b || b->b[0] > 250)
 		return 0;
 	return off + 1 + b->b[0];
@@ -827,7 +830,7 @@ MYSQL_INLINE __u32 mysql_attribute(struct dbps_record *r, __u32 off)
 /* The connection attributes, behind their total length (1.4). The first 16 are looked at. */
 MYSQL_INLINE void mysql_attributes(struct dbps_record *r, __u32 off)
 {
-	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
+	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL;
 
 	if (!b)
 		return;
@@ -853,7 +856,7 @@ MYSQL_INLINE void mysql_apply_login(struct dbps_record *r)
 		db = off;
 		off = mysql_skip_name(r, off, &len);
 		if (off)
-			mysql_set_db(r, db, len, MYSQL_PLAIN);
+			mysql_set_db(&r->s, &r->request, db, len, MYSQL_PLAIN);
 	}
 	if (s->caps & MYSQL_PLUGIN_AUTH)
 		off = mysql_skip_name(r, off, &len);
@@ -865,7 +868,7 @@ MYSQL_INLINE void mysql_apply_login(struct dbps_record *r)
 MYSQL_INLINE void mysql_apply_change_user(struct dbps_record *r)
 {
 	__u32 off = mysql_set_user(r, 1), db, len;
-	const struct dbps_block *b = off ? mysql_block(r, off) : NULL;
+	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL;
 
 	r->s.flags |= DBPS_KNOWN_LOGIN;
 	r->s.flags &= ~DBPS_IN_TRANSACTION;
@@ -875,7 +878,7 @@ MYSQL_INLINE void mysql_apply_change_user(struct dbps_record *r)
 		return;
 	db = off + 1 + b->b[0];
 	if (mysql_skip_name(r, db, &len))
-		mysql_set_db(r, db, len, MYSQL_PLAIN);
+		mysql_set_db(&r->s, &r->request, db, len, MYSQL_PLAIN);
 }
 
 /*
@@ -1053,31 +1056,34 @@ DBPS_STEP_FN __u32 mysql_use_byte(struct mysql_use *u, __u32 c, __u32 off)
 	return u->state;
 }
 
-/* USE in the statement number `index` of a Query's text that the server answered with OK. */
-MYSQL_INLINE void mysql_apply_use(struct dbps_record *r, __u32 index)
+/* USE in the statement number `index` of a text, at `off` of its request, that the server answered with OK. */
+MYSQL_INLINE void mysql_apply_use(struct dbps_session *s, const struct dbps_request *q, __u32 off,
+				  __u32 index)
 {
 	struct mysql_use u = {.state = USE_BLANK, .want = index};
-	__u32 off = r->s.text_off, end = r->request.have, c;
+	__u32 c;
 
+	if (off > 3)
+		return;
 	for (__u32 i = 0; i < DBPS_NAMES_MAX; i++) {
-		if (off + i >= end || off > 3)
+		if (off + i >= q->have)
 			break;
-		c = r->request.body[off + i];
+		c = q->body[off + i];
 		if (mysql_use_byte(&u, c, off + i) == USE_DONE)
 			break;
 	}
 	if (u.state == USE_NAME)
-		u.len = end - u.name;
+		u.len = q->have - u.name;
 	else if (u.state == USE_TICK)
-		u.len = end - 1 - u.name;
+		u.len = q->have - 1 - u.name;
 	if (u.len)
-		mysql_set_db(r, u.name, u.len, u.quoting);
+		mysql_set_db(s, q, u.name, u.len, u.quoting);
 }
 
 /*
  * The server said OK: what the request asked for takes effect. Of a Query that holds several statements
  * it is the one behind as many as there were results; a procedure with results of its own is not told
- * from them.
+ * from them. Returns 1 when the prepared statement's text is to be applied likewise.
  */
 DBPS_STEP_FN int mysql_apply_ok(struct dbps_record *r, int found)
 {
@@ -1094,13 +1100,13 @@ DBPS_STEP_FN int mysql_apply_ok(struct dbps_record *r, int found)
 		else
 			mysql_apply_login(r);
 	} else if (s->command == COM_INIT_DB) {
-		mysql_set_db(r, 1, r->request.len - 1, MYSQL_PLAIN);
+		mysql_set_db(s, &r->request, 1, r->request.len - 1, MYSQL_PLAIN);
 	} else if (s->command == COM_RESET_CONNECTION) {
 		s->prepare_era++;
 	} else if (s->command == COM_QUERY && !(found & MYSQL_FOUND_SCHEMA)) {
-		mysql_apply_use(r, before);
+		mysql_apply_use(s, &r->request, s->text_off, before);
 	}
-	return 0;
+	return s->command == COM_STMT_EXECUTE;
 }
 
 /* Whether what was found may bring something that mysql_apply_ok() has to do. */

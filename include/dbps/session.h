@@ -14,7 +14,7 @@
 #endif
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted. */
-#define DBPS_LAYOUT 3
+#define DBPS_LAYOUT 4
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -82,6 +82,7 @@ enum dbps_flag {
 					   would block means that it waits for a command */
 	DBPS_SENT = 1 << 19,		/* bytes were sent since the statement began */
 	DBPS_APPLIES = 1 << 20,		/* an OK of this statement may change session state */
+	DBPS_PREPARED_USE = 1 << 21,	/* one of its prepared statements may be a USE */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1). */

@@ -134,7 +134,7 @@ static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *op
 		return r;
 	r = bpf_map__reuse_fd(skel->maps.dbps_sessions, fd);
 	if (!r)
-		r = bpf_map__set_value_size(skel->maps.dbps_prepared, head + body);
+		r = bpf_map__set_value_size(skel->maps.dbps_prepared, head + room);
 	if (!r)
 		r = bpf_map__set_max_entries(skel->maps.dbps_prepared, options->prepared_max);
 	return r;

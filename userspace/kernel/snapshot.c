@@ -198,7 +198,7 @@ int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_
 	_cleanup_free_ struct dbps_request *request = NULL;
 	char *text;
 
-	request = malloc(sizeof(*request) + cap);
+	request = malloc(sizeof(*request) + cap + DBPS_DB_MAX);
 	if (!request)
 		return -ENOMEM;
 	if (bpf_map_lookup_elem(kernel->map_fd[MAP_PREPARED], key, request))
