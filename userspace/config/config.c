@@ -43,11 +43,11 @@ const struct dbps_config_key dbps_config_keys[] = {
 	{"link", "enabled", DBPS_CONFIG_BOOL, AT(link_enabled), "", "yes", 0, 0,
 	 "Whether dbpsd keeps a connection to each server, which KILL QUERY needs."},
 	{"link", "user", DBPS_CONFIG_TEXT, AT(link_user), "", "root", 1, 80,
-	 "Database user of these connections; over the Unix socket root needs no password on "
-	 "Debian."},
+	 "Database user that is tried first, over the server's Unix socket and without a "
+	 "password, as Debian's root has none."},
 	{"link", "option_file", DBPS_CONFIG_TEXT, AT(link_option_file), "", "none", 0, 0,
-	 "File like my.cnf with user and password for these connections, groups [client] and "
-	 "[dbps]."},
+	 "File like my.cnf, groups [client] and [dbps], whose user and password are tried next, "
+	 "over TCP too."},
 };
 
 const size_t dbps_n_config_keys = ARRAY_SIZE(dbps_config_keys);
