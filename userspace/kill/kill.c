@@ -128,7 +128,7 @@ static void refuse_unknown(struct kill *kill)
 	refuse(kill, ER_NO_SUCH_THREAD, "Unknown thread id: %llu", shown_id(kill));
 }
 
-/* As MariaDB answers: existence first, also to those who may not see the session (protocol.md 3.1). */
+/* As MariaDB: existence first, also for those who may not see the session (protocol.md 3.1). */
 static bool authorise(struct kill *kill, const struct dbps_row *row)
 {
 	const struct dbps_caller *caller = kill->request->caller;

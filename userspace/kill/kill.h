@@ -13,7 +13,7 @@ struct dbps_kernel;
 struct dbps_registry;
 
 enum dbps_kill_outcome {
-	DBPS_KILL_CONFIRMED, /* the kernel saw the statement end with an error, or the session close */
+	DBPS_KILL_CONFIRMED, /* the kernel saw the statement be interrupted, or the session close */
 	DBPS_KILL_MISSED,    /* the statement had ended; nothing else was touched */
 	DBPS_KILL_PENDING,   /* not settled within the time waited */
 	DBPS_KILL_REFUSED,   /* `error` says why */

@@ -295,28 +295,35 @@ static bool is_candidate(const struct dbps_link *link, const struct dbps_listene
 			     (!link->greeted_port && listener->port == link->listeners.at[0].port));
 }
 
+static int open_each(struct dbps_link *link, const char *option_file,
+		     struct dbps_client **ret_client, char *text, size_t size)
+{
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < link->listeners.n; i++) {
+		if (!is_candidate(link, &link->listeners.at[i], option_file))
+			continue;
+		r = attempt(link, &link->listeners.at[i], option_file, ret_client, text, size);
+		if (r == 0 || r == -ECANCELED)
+			return r;
+	}
+	return r;
+}
+
 /*
  * Unix sockets without a password first, then everything with the option file. The text tells the
- * first failure, which is that of the usual way, unless the option file was tried.
+ * last failure.
  */
 static int open_any(struct dbps_link *link, struct dbps_client **ret_client, char *text,
 		    size_t size)
 {
-	int r = -ENOENT;
+	int r;
 
 	snprintf(text, size, "no Unix socket to reach it by, and no option file");
-	for (int with_file = 0; with_file <= (link->option_file ? 1 : 0); with_file++)
-		for (size_t i = 0; i < link->listeners.n; i++) {
-			const struct dbps_listener *listener = &link->listeners.at[i];
-
-			if (!is_candidate(link, listener, with_file))
-				continue;
-			r = attempt(link, listener, with_file ? link->option_file : NULL,
-				    ret_client, text, size);
-			if (r == 0 || r == -ECANCELED)
-				return r;
-		}
-	return r;
+	r = open_each(link, NULL, ret_client, text, size);
+	if (r == 0 || r == -ECANCELED || !link->option_file)
+		return r;
+	return open_each(link, link->option_file, ret_client, text, size);
 }
 
 static void set_up(struct dbps_link *link, struct dbps_client *client, const char *text)

@@ -14,24 +14,30 @@ struct dbps_kernel;
 struct dbps_registry;
 struct dbps_link;
 
-enum dbps_engine { DBPS_ENGINE_UNKNOWN, DBPS_ENGINE_MARIADB, DBPS_ENGINE_MYSQL,
-		   DBPS_ENGINE_OCEANBASE, DBPS_ENGINE_TIDB, DBPS_ENGINE_SPHINX };
+enum dbps_engine {
+	DBPS_ENGINE_UNKNOWN,
+	DBPS_ENGINE_MARIADB,
+	DBPS_ENGINE_MYSQL,
+	DBPS_ENGINE_OCEANBASE,
+	DBPS_ENGINE_TIDB,
+	DBPS_ENGINE_SPHINX
+};
 
 /* How the control link of a server stands. */
 enum dbps_link_state { DBPS_LINK_NONE, DBPS_LINK_OPENING, DBPS_LINK_UP, DBPS_LINK_DOWN };
 
 /* One server as seen at one moment: a copy, nothing in it is owned by the registry. */
 struct dbps_server_view {
-	uint32_t index;	   /* part of the ids; a restarted server of the same name keeps it */
-	pid_t pid;	   /* 0: gone */
+	uint32_t index; /* part of the ids; a restarted server of the same name keeps it */
+	pid_t pid;	/* 0: gone */
 	enum dbps_engine engine;
-	char name[64];	   /* "mariadb-3306" */
-	char version[64];  /* "10.11.19-MariaDB-0+deb12u1" without "5.5.5-"; "" unknown */
+	char name[64];	     /* "mariadb-3306" */
+	char version[64];    /* "10.11.19-MariaDB-0+deb12u1" without "5.5.5-"; "" unknown */
 	char addresses[512]; /* "0.0.0.0:3306 [::]:3306 /run/mysqld/mysqld.sock" */
 	uint32_t netns;
 	enum dbps_link_state link;
-	char link_text[256]; /* "root over /run/mysqld/mysqld.sock", or why it is down */
-	uint64_t link_id;    /* the server's connection id of the link, 0: none */
+	char link_text[256];  /* "root over /run/mysqld/mysqld.sock", or why it is down */
+	uint64_t link_id;     /* the server's connection id of the link, 0: none */
 	uint64_t link_cookie; /* socket cookie of the server's end when known, else 0 */
 };
 
@@ -100,9 +106,8 @@ int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_
  * @param ret_killed Whether a kill has reached it already (Command is "Killed").
  * @return 0; -ENOENT: no such connection.
  */
-int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t id,
-		       int timeout_ms, uint64_t *ret_query_id, bool *ret_killed,
-		       struct dbps_link_error *ret_error);
+int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t id, int timeout_ms,
+		       uint64_t *ret_query_id, bool *ret_killed, struct dbps_link_error *ret_error);
 
 /** @brief KILL QUERY ID q (MariaDB). -ESRCH when no statement has this id any more. */
 int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
@@ -113,8 +118,8 @@ int dbps_link_kill(struct dbps_registry *registry, uint32_t server, uint64_t id,
 		   int timeout_ms, struct dbps_link_error *ret_error);
 
 /**
- * @brief Ask the server once more about sessions older than dbps, e.g. when one of unknown id is to be
- *        killed. The link does so by itself when it is opened.
+ * @brief Ask the server once more about sessions older than dbps, e.g. when one of unknown id is to
+ * be killed. The link does so by itself when it is opened.
  */
 int dbps_link_adopt(struct dbps_registry *registry, uint32_t server, int timeout_ms,
 		    struct dbps_link_error *ret_error);
