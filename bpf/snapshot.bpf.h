@@ -228,7 +228,7 @@ int dbps_join(struct bpf_iter__task_file *ctx)
 	if (!session_lock(r))
 		return 0;
 	session_identify(&r->s, sk, (__u32)task->tgid);
-	r->s.flags = DBPS_JOINED;
+	r->s.flags |= DBPS_JOINED;
 	session_unlock(r);
 	control->joined++;
 	return 0;
