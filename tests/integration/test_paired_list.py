@@ -65,6 +65,20 @@ def moves(server):
         "show global status where variable_name in ('Queries', 'Connections')"))
 
 
+def is_at_rest(server):
+    """Whether all its threads wait. One that was preempted behind its last send is still listed with a
+    statement that is over."""
+    directory = f"/proc/{server.pid}/task"
+    for thread in os.listdir(directory):
+        try:
+            with open(f"{directory}/{thread}/stat") as f:
+                if f.read().rsplit(")", 1)[1].split()[0] != "S":
+                    return False
+        except OSError:
+            return False
+    return True
+
+
 def paired_read(server, daemon, counts):
     """The server's list, ours, and the server's again, until both of the server's are equal and it has
     done nothing in between: a request may lie unread in a socket when its client is stopped."""
@@ -74,10 +88,11 @@ def paired_read(server, daemon, counts):
         moved = moves(server)
         before = server.processlist()
         ours = daemon.processlist(server)
-        if server.processlist() != before or moves(server) != moved + 3:
-            counts["retries"] += 1
-            return None
-        return before, ours
+        if (server.processlist() == before and moves(server) == moved + 3
+                and is_at_rest(server)):
+            return before, ours
+        counts["retries"] += 1
+        return None
 
     before, ours = wait(read, "the server's list to stand still", every=0.0005)
     monitor = ours.pop(own, None)

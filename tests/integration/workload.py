@@ -33,6 +33,8 @@ MULTI_TEXTS = (
     "set @x = 1;do sleep({s}) /* ; */;do sleep({s}) # ;\n;",
     "insert into {db}.t (n) values ({n}); select sleep({s}), \"a;\"; select count(*) from {db}.t",
     "do 0; select n from {db}.missing; select 3",
+    "select 1; use {db}; select sleep({s})",
+    "use `{db}`; do sleep({s}); use {db}; do sleep({s})",
 )
 ERRORS = ("selec 1", "select * from {db}.missing", "select 1 from", "use nosuchdb", "")
 
