@@ -96,9 +96,6 @@ static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
 {
 	struct call call;
 
-	/* The everyday case: the server looks for the next command. */
-	if (ret == -EAGAIN && r->s.phase == DBPS_PHASE_IDLE)
-		return 0;
 	if (ret == -EINTR || ret == -ERESTARTSYS || call_current(&call))
 		return 0;
 	if (!ret && !call.requested && !call.segments)
@@ -121,8 +118,12 @@ int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
 
 	if (!r || flags & MSG_PEEK)
 		return 0;
-	if (ret <= 0)
+	if (ret <= 0) {
+		/* The everyday case: the server looks for the next command. */
+		if (mysql_likely(ret == -EAGAIN && r->s.phase == DBPS_PHASE_IDLE))
+			return 0;
 		return tap_nothing_received(r, ret);
+	}
 	if (call_current(&call))
 		return tap_unseen(r);
 	if (!session_lock(r))
