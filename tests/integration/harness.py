@@ -20,7 +20,7 @@ import pymysql
 import wire
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
+BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(ROOT, "build")))
 DEADLINE = 20.0
 PREFIX = "dbps-test-"
 PR_SET_PDEATHSIG = 1

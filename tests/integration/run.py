@@ -88,6 +88,9 @@ def main():
     parser.add_argument("--keep", metavar="DIR", help="copy the logs of failed tests there")
     args = parser.parse_args()
 
+    if os.geteuid():
+        print("the integration tests need root: they load BPF programs", file=sys.stderr)
+        return 2
     tests = list(find_tests(args.words))
     if args.list:
         print("\n".join(name for name, _ in tests))

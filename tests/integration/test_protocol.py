@@ -466,6 +466,72 @@ def test_long_data_has_no_answer(t):
     interrupt(f, w)
 
 
+def test_bulk_execution(t):
+    """MariaDB: many rows of parameters with one command."""
+    server, daemon = pair(t)
+    w = login(t, server, extended=wire.BULK_OPERATIONS)
+    f = Follow(server, daemon, w)
+    statement = w.prepare("insert into alpha.t (v) values (?)")
+    f.ended("prepare")
+    holder = login(t, server)
+    holder.query("lock tables alpha.t write")
+    body = struct.pack("<IHH", statement, 128, 0xFD)
+    for value in ("a", "bb", "ccc"):
+        body += b"\0" + bytes([len(value)]) + value.encode()
+    w.send_command(wire.STMT_BULK_EXECUTE, body)
+    row = f.runs("bulk execution", lambda r: r["command"] == "Bulk_execute")
+    check_equal(row["info"], "insert into alpha.t (v) values (?)", "info")
+    wait(lambda: server.processlist()[w.id][4], "the statement at the server")
+    check_as_server(f, "while it waits")
+    holder.query("unlock tables")
+    w.results()
+    f.ended("bulk execution")
+    w.query("select 1")
+    f.ended("the next", rows=1)
+
+
+def test_column_definitions_that_the_client_has_already(t):
+    """MariaDB leaves them out of the second answer of a prepared statement."""
+    server, daemon = pair(t)
+    for style in STYLES.values():
+        w = login(t, server, style, extended=wire.CACHE_METADATA | wire.EXTENDED_METADATA)
+        f = Follow(server, daemon, w)
+        statement = w.prepare("select id, v, 'x' from alpha.t limit 3")
+        f.ended("prepare")
+        cached = 0
+        for _ in range(3):
+            w.execute(statement)
+            f.ended("execute", rows=3)
+            cached += w.columns_cached
+        check(cached >= 2, f"definitions were left out {cached} times")
+        w.query("select 1, 2; select 3")
+        f.ended("texts", rows=2)
+
+
+def test_reports_of_progress_are_no_ends(t):
+    """MariaDB sends them as errors of code 65535 in the middle of long statements."""
+    server, daemon = pair(t)
+    server.run("create or replace table alpha.wide (id int primary key, v varchar(200)) engine=myisam",
+               "insert into alpha.wide select seq, repeat('x', 200) from alpha.seq_1_to_300000")
+    w = login(t, server, extended=wire.PROGRESS)
+    f = Follow(server, daemon, w)
+    w.query("set progress_report_time = 1")
+    f.ended("set")
+    sql = "alter table alpha.wide modify v varchar(201), add index (v), order by v desc"
+    w.send_command(wire.QUERY, sql.encode())
+    seen = 0
+    while True:
+        packet = w.receive()
+        if packet[:3] != b"\xff\xff\xff":
+            break
+        seen += 1
+        row = daemon.session(server, w.id)
+        check_equal((row["command"], row["info"]), ("Query", sql), "after a report")
+    check_equal(packet[0], 0, "the answer is OK")
+    f.ended("alter table")
+    t.note(f"{seen} reports of progress")
+
+
 def test_cursors_are_fetched_in_pieces(t):
     def run(f, w, name):
         statement = w.prepare("select seq from alpha.seq_1_to_100")

@@ -26,12 +26,16 @@ DEFAULT_CAPS = (
     | MULTI_RESULTS | PS_MULTI_RESULTS | PLUGIN_AUTH | LOCAL_FILES
 )
 
+# Extended capabilities of MariaDB, bits 32 and up; they are taken of a client without LONG_PASSWORD.
+PROGRESS, BULK_OPERATIONS, EXTENDED_METADATA, CACHE_METADATA = 1 << 0, 1 << 2, 1 << 3, 1 << 4
+
 # Commands
 QUIT, INIT_DB, QUERY, FIELD_LIST = 0x01, 0x02, 0x03, 0x04
 REFRESH, STATISTICS, PROCESS_INFO, PROCESS_KILL = 0x07, 0x09, 0x0A, 0x0C
 DEBUG, PING, CHANGE_USER, BINLOG_DUMP = 0x0D, 0x0E, 0x11, 0x12
 STMT_PREPARE, STMT_EXECUTE, STMT_SEND_LONG_DATA, STMT_CLOSE = 0x16, 0x17, 0x18, 0x19
 STMT_RESET, SET_OPTION, STMT_FETCH, RESET_CONNECTION = 0x1A, 0x1B, 0x1C, 0x1F
+STMT_BULK_EXECUTE = 0xFA
 
 MORE_RESULTS = 0x0008
 CURSOR_EXISTS = 0x0040
@@ -80,7 +84,7 @@ def error_of(packet):
 class Wire:
     """One connection. Each method is one exchange, or a part of one where its name says so."""
 
-    def __init__(self, address, caps=DEFAULT_CAPS, timeout=30):
+    def __init__(self, address, caps=DEFAULT_CAPS, timeout=30, extended=0):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         if not isinstance(address, str) and ":" in address[0]:
             family = socket.AF_INET6
@@ -89,7 +93,9 @@ class Wire:
         self.sock.connect(address)
         if family != socket.AF_UNIX:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.wanted_caps = caps
+        self.wanted_caps = caps & ~LONG_PASSWORD if extended else caps
+        self.extended = extended
+        self.progress = 0
         self.caps = 0
         self.seq = 0
         self.buffer = b""
@@ -174,8 +180,9 @@ class Wire:
         if attrs:
             caps |= CONNECT_ATTRS
         self.caps = caps & (self.server_caps | LONG_PASSWORD)
+        self.columns_cached = False
         answer = scramble(password, self.challenge)
-        out = struct.pack("<IIB23x", caps, 1 << 30, 45)
+        out = struct.pack("<IIB19xI", caps, 1 << 30, 45, self.extended)
         out += user.encode() + b"\0" + bytes([len(answer)]) + answer
         if db is not None:
             out += db.encode() + b"\0"
@@ -237,9 +244,17 @@ class Wire:
                 return rows, self.status_of(packet)
             rows.append(packet)
 
+    def receive_final(self):
+        """A packet that is no report of progress."""
+        while True:
+            packet = self.receive()
+            if packet[:3] != b"\xff\xff\xff":
+                return packet
+            self.progress += 1
+
     def result(self, infile=b""):
         """One result: (rows or None, status)."""
-        packet = self.receive()
+        packet = self.receive_final()
         if packet[0] == 0xFF:
             raise error_of(packet)
         if packet[0] == 0x00:
@@ -249,8 +264,9 @@ class Wire:
                 self.send(infile)
             self.send(b"")
             return self.result()
-        n, _ = lenenc(packet, 0)
-        for _ in range(n):
+        n, at = lenenc(packet, 0)
+        self.columns_cached = packet[at:] == b"\0"
+        for _ in range(0 if self.columns_cached else n):
             self.receive()
         if not self.deprecates_eof():
             status = self.status_of(self.receive())
