@@ -125,7 +125,7 @@ class Server:
             with open(log, "w") as f:
                 r = subprocess.run(
                     ["mariadb-install-db", "--no-defaults", f"--datadir={path}", "--user=root",
-                     "--skip-test-db", "--innodb-log-file-size=4M"],
+                     "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=4M"],
                     stdout=f, stderr=f, stdin=subprocess.DEVNULL)
             check(r.returncode == 0, f"mariadb-install-db failed:\n{tail(log)}")
             cls._template = path
