@@ -458,6 +458,15 @@ def unprivileged_user():
     return entry.pw_uid, entry.pw_gid
 
 
+def remove_tree(path):
+    """A directory and all in it; a mount in it, of a run that was killed, is taken off first."""
+    with open("/proc/self/mounts") as f:
+        for line in f:
+            if line.split()[1].startswith(path + "/"):
+                subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def make_root_directory():
     """The directory of this run; those that a killed run left behind are removed."""
     base = tempfile.gettempdir()
@@ -465,7 +474,7 @@ def make_root_directory():
         if name.startswith(PREFIX):
             owner = name[len(PREFIX):].split("-")[0]
             if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
-                shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+                remove_tree(os.path.join(base, name))
     return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
 
 

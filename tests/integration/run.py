@@ -120,7 +120,7 @@ def main():
                 print(f"     {note}", flush=True)
     finally:
         run.close()
-        shutil.rmtree(root, ignore_errors=True)
+        harness.remove_tree(root)
     print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
     return 1 if counts["FAIL"] else 0
 

@@ -65,14 +65,14 @@ CPU_BOUND = "select benchmark(2000000000, md5('x'))"
 
 def test_kill_query_interrupts_a_statement(t):
     server, daemon = pair(t)
+    holder = login(t, server, False)
+    holder.query("select get_lock('taken True', 0), get_lock('taken False', 0)")
     for tcp in (True, False):
         for text, codes in (("select sleep(60)", (1317,)), ("do sleep(60)", (0, 1317)),
                             (CPU_BOUND, (0, 1317)),
                             ("select count(*) from alpha.seq_1_to_100000 a, alpha.seq_1_to_100000 b",
                              (1317,)),
-                            ("select get_lock('taken', 60)", (0, 1317))):
-            holder = login(t, server, tcp)
-            holder.query("select get_lock('taken', 0)")
+                            (f"select get_lock('taken {tcp}', 60)", (0, 1317))):
             w = login(t, server, tcp)
             row = running(daemon, server, w, text)
             answer, warnings, took = kill(daemon, server, f"kill query {row['id']}")
@@ -82,7 +82,6 @@ def test_kill_query_interrupts_a_statement(t):
             check_ended(answer, code, text)
             row = daemon.wait_idle(server, w.id)
             w.query("select 1")  # the connection lives
-            holder.close()
         t.note(f"{'TCP' if tcp else 'Unix socket'}: {answer}")
 
 
