@@ -18,7 +18,7 @@ struct dbps_value {
 };
 
 struct dbps_column {
-	const char *name; /* lower case: the JSON key */
+	const char *name;  /* lower case: the JSON key */
 	const char *title; /* heading of SHOW PROCESSLIST for the first eight, else NULL */
 	enum dbps_type type;
 	const char *unit; /* "s", "ms", "bytes", "" */
