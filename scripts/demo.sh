@@ -74,7 +74,7 @@ free_port() {
 
 start_server() {
 	mariadb-install-db --no-defaults --user=root --datadir="$dir/data" --skip-test-db \
-		--skip-name-resolve \
+		--force \
 		--auth-root-authentication-method=socket >"$dir/install.log" 2>&1
 	mariadbd --no-defaults --user=root --datadir="$dir/data" --socket="$dir/server.sock" \
 		--port="$port" --bind-address=127.0.0.1 --skip-name-resolve \
