@@ -31,9 +31,11 @@ clean_up() {
 	exec 7>&- 8>&-
 	stop "${pids[@]:1}"
 	stop "${pids[@]:0:1}"
-	if [ $status -ne 0 ]; then
-		echo "demo: failed (exit code $status); the daemon's and the server's last words:" >&2
-		tail -n 5 "$dir/dbpsd.log" "$dir/server.log" >&2 || true
+	if [ $status -ge 128 ]; then
+		echo "demo: stopped; everything is ended and removed" >&2
+	elif [ $status -ne 0 ]; then
+		echo "demo: failed (exit code $status); the last words of its parts:" >&2
+		tail -n 5 "$dir"/*.log >&2 || true
 	fi
 	rm -rf "$dir"
 	exit $status
@@ -149,7 +151,7 @@ sleep 1
 
 say "dbpsd has not asked the server for this list: it comes from the kernel. Any MySQL client shows it:"
 show "mariadb -S \$DBPS_SOCKET $server -t -e 'show processlist'"
-say "and so does dbps:"
+say "and so does dbps (dbps_demo is dbpsd's own control link: it is for kills, not for looking):"
 show "dbps ps --server $server"
 
 report=$(id_of report)
