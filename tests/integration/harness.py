@@ -111,6 +111,21 @@ def status_value(pid, name):
     return None
 
 
+def thread_states(pid):
+    """The states of a process's threads, as letters of /proc/PID/stat."""
+    states = set()
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/stat") as f:
+            states.add(f.read().rsplit(")", 1)[1].split()[0])
+    return states
+
+
+def stop_process(pid):
+    """SIGSTOP, and wait until no thread of it runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    wait(lambda: thread_states(pid) == {"T"}, f"process {pid} to stop", every=0.0005)
+
+
 class Server:
     """A throwaway MariaDB."""
 
@@ -125,7 +140,7 @@ class Server:
             with open(log, "w") as f:
                 r = subprocess.run(
                     ["mariadb-install-db", "--no-defaults", f"--datadir={path}", "--user=root",
-                     "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=4M"],
+                     "--skip-test-db", "--force", "--innodb-log-file-size=4M"],
                     stdout=f, stderr=f, stdin=subprocess.DEVNULL)
             check(r.returncode == 0, f"mariadb-install-db failed:\n{tail(log)}")
             cls._template = path

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from harness import check, check_equal, wait
+from harness import check, check_equal, stop_process, wait
 
 import wire
 
@@ -95,7 +95,7 @@ def test_the_server_is_stopped(t):
     busy.send_command(wire.QUERY, b"select sleep(30)")
     daemon.wait_session(server, busy.id, "the statement", lambda r: r["info"])
     before = daemon.processlist(server)
-    os.kill(server.pid, signal.SIGSTOP)
+    stop_process(server.pid)
     try:
         idle.send_command(wire.QUERY, b"select 'not read'")
         began = time.monotonic()
