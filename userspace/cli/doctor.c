@@ -10,57 +10,32 @@
 #include "cli/cli.h"
 #include "kernel/kernel.h"
 
+#define DETAIL_BYTES 640
+
 enum { SUBJECT, ITEM, STATUS, DETAIL, N_COLUMNS };
 
-static void set_cell(struct dbps_cell *cell, const char *text)
-{
-	*cell = (struct dbps_cell){text, strlen(text)};
-}
-
-/* One sentence: why it is absent, what is used instead, what is lost. Owned by the caller. */
-static char *describe(const struct dbps_feature *feature)
-{
-	char *text = NULL;
-	int n = 0;
-
-	if (feature->present)
-		n = asprintf(&text, "%s", feature->used_for);
-	else
-		n = asprintf(&text, "%s: %s%s%s%s%s", feature->used_for, feature->why,
-			     feature->instead ? "; instead: " : "",
-			     feature->instead ? feature->instead : "",
-			     feature->lost ? "; lost: " : "", feature->lost ? feature->lost : "");
-	return n < 0 ? NULL : text;
-}
-
-/* The words of SHOW DOCTOR. */
-static const char *status_of(const struct dbps_feature *feature)
-{
-	if (feature->present)
-		return "ok";
-	if (feature->instead)
-		return "fallback";
-	return feature->needed ? "problem" : "missing";
-}
-
+/* What the table of features points into. */
 struct features {
 	struct dbps_feature *feature;
 	size_t n;
-	char **details;
+	char (*details)[DETAIL_BYTES];
 };
 
 static void features_free(void *owner)
 {
 	struct features *features = owner;
 
-	for (size_t i = 0; features->details && i < features->n; i++)
-		free(features->details[i]);
 	free(features->details);
 	free(features->feature);
 	free(features);
 }
 
-static int fill_rows(struct dbps_table *table, struct features *features)
+static void set_cell(struct dbps_cell *cell, const char *text)
+{
+	*cell = (struct dbps_cell){text, strlen(text)};
+}
+
+static void fill_rows(struct dbps_table *table, struct features *features)
 {
 	static const char *const names[N_COLUMNS] = {"subject", "item", "status", "detail"};
 
@@ -69,16 +44,13 @@ static int fill_rows(struct dbps_table *table, struct features *features)
 	for (size_t i = 0; i < features->n; i++) {
 		const struct dbps_feature *feature = &features->feature[i];
 		struct dbps_cell *cells = dbps_table_row(table, i);
+		char *detail = features->details[i];
 
-		features->details[i] = describe(feature);
-		if (!features->details[i])
-			return -ENOMEM;
 		set_cell(&cells[SUBJECT], "kernel");
 		set_cell(&cells[ITEM], feature->name);
-		set_cell(&cells[STATUS], status_of(feature));
-		set_cell(&cells[DETAIL], features->details[i]);
+		set_cell(&cells[STATUS], dbps_feature_judge(feature, detail, DETAIL_BYTES));
+		set_cell(&cells[DETAIL], detail);
 	}
-	return 0;
 }
 
 /* The table that SHOW DOCTOR would begin with, from this kernel. */
@@ -94,13 +66,13 @@ static int look_at_kernel(struct dbps_table *ret_table)
 	}
 	table.owner = features;
 	table.release = features ? features_free : NULL;
-	if (r == 0)
-		r = fill_rows(&table, features);
-	if (r < 0)
+	if (r < 0) {
 		dbps_table_done(&table);
-	else
-		*ret_table = table;
-	return r;
+		return r;
+	}
+	fill_rows(&table, features);
+	*ret_table = table;
+	return 0;
 }
 
 static enum dbps_exit without_daemon(struct dbps_cli *cli)

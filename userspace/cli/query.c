@@ -102,12 +102,22 @@ enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
 	return dbps_exit_worse(exit, say_warnings(cli));
 }
 
+/* The greeting has the version behind one that clients take for a server's: 5.7.99-dbps-0.1.0. */
+static const char *daemon_version(MYSQL *mysql)
+{
+	static const char mark[] = "-dbps-";
+	const char *greeted = mysql_get_server_info(mysql);
+	const char *behind = strstr(greeted, mark);
+
+	return behind ? behind + strlen(mark) : greeted;
+}
+
 /* A dbpsd that does not run is no failure of this command. */
 enum dbps_exit dbps_command_version(struct dbps_cli *cli)
 {
 	char error[256] = "";
 	bool there = dbps_cli_try(cli, error) == 0;
-	const char *daemon = there ? mysql_get_server_info(cli->mysql) : NULL;
+	const char *daemon = there ? daemon_version(cli->mysql) : NULL;
 	json_t *object = NULL;
 
 	if (cli->format != DBPS_FORMAT_JSON) {

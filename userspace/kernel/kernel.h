@@ -127,4 +127,11 @@ struct dbps_feature {
  */
 int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n);
 
+/**
+ * @brief A feature as doctor tells it: a word, and a sentence with what is used instead and lost.
+ * @param ret_detail Terminated, cut to `size`.
+ * @return "ok"; "fallback", something else is used; "missing"; "problem", missing and needed.
+ */
+const char *dbps_feature_judge(const struct dbps_feature *feature, char *ret_detail, size_t size);
+
 #endif

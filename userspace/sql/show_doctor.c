@@ -35,30 +35,11 @@ static void put_finding(struct wire_writer *out, const struct finding *finding)
 	wire_end(out);
 }
 
-static const char *feature_status(const struct dbps_feature *feature)
-{
-	if (feature->present)
-		return "ok";
-	if (feature->instead)
-		return "fallback";
-	return feature->needed ? "problem" : "missing";
-}
-
 static void judge_feature(struct wire_writer *out, const struct dbps_feature *feature)
 {
-	struct finding finding = {
-		.subject = "kernel",
-		.item = feature->name,
-		.status = feature_status(feature),
-	};
-	const char *instead = feature->instead, *lost = feature->lost;
+	struct finding finding = {.subject = "kernel", .item = feature->name};
 
-	if (feature->present)
-		snprintf(finding.detail, sizeof(finding.detail), "%s", feature->used_for);
-	else
-		snprintf(finding.detail, sizeof(finding.detail), "%s: %s%s%s%s%s",
-			 feature->used_for, feature->why, instead ? "; instead: " : "",
-			 instead ? instead : "", lost ? "; lost: " : "", lost ? lost : "");
+	finding.status = dbps_feature_judge(feature, finding.detail, sizeof(finding.detail));
 	put_finding(out, &finding);
 }
 
