@@ -9,7 +9,8 @@ const struct dbps_command dbps_commands[] = {
 	 DBPS_OPT_SERVER | DBPS_OPT_FULL | DBPS_OPT_JSON | DBPS_OPT_CSV | DBPS_OPT_WATCH, 0, 0,
 	 "Lists every connection of the database servers on this host. On a terminal a\n"
 	 "line is cut to fit; into a pipe it has the first 100 bytes of the statement.\n"
-	 "--json and --csv have all columns of a session and the whole statement.\n"
+	 "--json and --csv have all columns of a session and the whole statement. On the\n"
+	 "screen of --watch, what runs comes first.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps ps\n"

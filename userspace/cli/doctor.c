@@ -75,16 +75,16 @@ static int look_at_kernel(struct dbps_table *ret_table)
 	return 0;
 }
 
+/* Without rights everything would look refused, which is no word about the kernel. */
 static enum dbps_exit without_daemon(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
-	int r = look_at_kernel(&table);
+	int r = geteuid() == 0 ? look_at_kernel(&table) : -EPERM;
 
-	if (r < 0) {
-		dbps_output_fail(cli, DBPS_EXIT_UNREACHABLE, 0, "cannot look at this kernel: %s",
-				 r == -EPERM ? "root is needed" : strerror(-r));
-		return DBPS_EXIT_UNREACHABLE;
-	}
+	if (r < 0)
+		return dbps_output_fail(cli, DBPS_EXIT_UNREACHABLE, 0,
+					"cannot look at this kernel: %s",
+					r == -EPERM ? "root is needed" : strerror(-r));
 	dbps_output_table(cli, &table, DBPS_FIT_WRAP);
 	dbps_table_done(&table);
 	return DBPS_EXIT_UNREACHABLE;

@@ -16,6 +16,9 @@
 #define CLEAR_LINE "\033[K" /* from here to the end of the line */
 #define CLEAR_REST "\033[J" /* from here to the end of the screen */
 
+/* Columns of SHOW PROCESSLIST. */
+enum { ID, TIME = 5, INFO = 7, N_COLUMNS = 8 };
+
 static volatile sig_atomic_t stopped;
 
 static void on_signal(int signal)
@@ -71,6 +74,25 @@ static void print_title(FILE *out, const struct dbps_cli *cli, size_t n_sessions
 		n_sessions == 1 ? "" : "s", cli->watch_s);
 }
 
+/* What runs comes first, the longest at the top: a screen may have no room for the rest. */
+static int compare_rows(const void *a, const void *b)
+{
+	const struct dbps_cell *x = a;
+	const struct dbps_cell *y = b;
+	bool x_runs = x[INFO].text != NULL;
+	bool y_runs = y[INFO].text != NULL;
+	unsigned long long x_s = x[TIME].text ? strtoull(x[TIME].text, NULL, 10) : 0;
+	unsigned long long y_s = y[TIME].text ? strtoull(y[TIME].text, NULL, 10) : 0;
+	unsigned long long x_id = x[ID].text ? strtoull(x[ID].text, NULL, 10) : 0;
+	unsigned long long y_id = y[ID].text ? strtoull(y[ID].text, NULL, 10) : 0;
+
+	if (x_runs != y_runs)
+		return x_runs ? -1 : 1;
+	if (x_runs && x_s != y_s)
+		return x_s > y_s ? -1 : 1;
+	return x_id < y_id ? -1 : x_id > y_id;
+}
+
 static enum dbps_exit list_page(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
@@ -86,6 +108,9 @@ static enum dbps_exit list_page(struct dbps_cli *cli)
 	out = open_memstream(&page, &len);
 	if (out) {
 		dbps_output_size(&columns, &lines);
+		if (table.n_columns == N_COLUMNS)
+			qsort(table.cells, table.n_rows, N_COLUMNS * sizeof(*table.cells),
+			      compare_rows);
 		print_title(out, cli, table.n_rows);
 		/* Title, blank, headings and the line of those left out; the last stays free. */
 		dbps_table_print(out, &table,
