@@ -64,6 +64,7 @@ struct call {
 	__u64 buffer; /* address; of a struct iovec when `segments` is not 0 */
 	__u64 requested; /* bytes asked for; 0 when not known */
 	__u32 segments;
+	__u32 tid; /* of the calling thread */
 };
 
 /* user: struct msghdr of a 64-bit process. */
@@ -112,6 +113,7 @@ static __always_inline int call_current(struct call *call)
 	call->buffer = CALL_ARG2(regs);
 	call->requested = CALL_ARG3(regs);
 	call->segments = 0;
+	call->tid = (__u32)task->pid;
 	if (nr == NR_RECVFROM || nr == NR_SENDTO || nr == NR_READ || nr == NR_WRITE)
 		return 0;
 	call->requested = 0;

@@ -145,7 +145,6 @@ static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used
 {
 	struct dbps_session *s = &r->s;
 
-	s->tid = (__u32)bpf_get_current_pid_tgid();
 	if (mysql_unlikely(s->out.left || s->out.hdr_have))
 		session_out_lost(s);
 	if (mysql_unlikely(s->command == COM_STMT_CLOSE ||
@@ -180,16 +179,20 @@ static __always_inline bool received_resync(struct dbps_record *r, const struct 
 	return true;
 }
 
-/* Compressed packets: begin and end are seen, what runs is not. */
+/*
+ * Compressed packets: begin and end are seen, what runs is not. What is read after an answer was sent
+ * is the next statement, also when nobody looked in between.
+ */
 static __always_inline void received_opaque(struct dbps_session *s)
 {
+	if (s->phase == DBPS_PHASE_OPAQUE && s->flags & DBPS_SENT)
+		session_end(s, 0, DBPS_PHASE_IDLE);
 	if (s->phase != DBPS_PHASE_IDLE)
 		return;
 	s->sequence++;
 	s->start_ns = bpf_ktime_get_ns();
 	s->flags &= ~(DBPS_SENT | DBPS_RESYNCED);
 	s->phase = DBPS_PHASE_OPAQUE;
-	s->tid = (__u32)bpf_get_current_pid_tgid();
 	cancel_check(s, DBPS_OUTCOME_NEXT, 0);
 }
 
@@ -318,7 +321,7 @@ static __always_inline void dbps_on_found(struct dbps_record *r, int found)
 	session_found(r, found);
 }
 
-/* Everything but an answer that lies whole in a head. */
+/* Everything but the everyday answer, and what it left. */
 static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u32 pos)
 {
 	struct dbps_span span = {base};
@@ -335,23 +338,32 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 	return 0;
 }
 
-/*
- * The everyday answer fits into the head that is kept for cut packets, which is free while none is
- * under way: a page less to touch than with the window.
- */
+/* A short answer of plain packets, in one read to the stack. Returns how many bytes were taken. */
+static __noinline __u32 sent_everyday(struct dbps_session *s, __u64 base, __u32 n)
+{
+	struct mysql_short_answer a;
+	__u64 r;
+
+	if (n > MYSQL_SHORT_ANSWER || bpf_probe_read_user(&a, n, (const void *)base))
+		return 0;
+	r = mysql_everyday_answer(s, &a, n);
+	if (mysql_likely(r >> 32 == MYSQL_FOUND_END))
+		session_end(s, 0, DBPS_PHASE_IDLE);
+	return (__u32)r;
+}
+
 static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32 n)
 {
-	struct mysql_feed f = {
-		.r = r, .window = (struct dbps_window *)&r->head, .span = {base}, .total = n};
 	struct dbps_session *s = &r->s;
+	__u32 pos = 0;
 
 	s->bytes_out += n;
 	s->flags |= DBPS_SENT;
-	if (mysql_likely(n <= DBPS_HEAD_MAX && s->phase >= DBPS_PHASE_FIRST && !s->out.left &&
+	if (mysql_likely(n <= MYSQL_SHORT_ANSWER && s->phase >= DBPS_PHASE_FIRST && !s->out.left &&
 			 !s->out.hdr_have && !s->out.full))
-		mysql_answer_window(&f);
-	if (mysql_unlikely(f.pos < n))
-		sent_other(r, base, n, f.pos);
+		pos = sent_everyday(s, base, n);
+	if (mysql_unlikely(pos < n))
+		sent_other(r, base, n, pos);
 	return 0;
 }
 

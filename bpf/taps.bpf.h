@@ -128,6 +128,7 @@ int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
 		return tap_unseen(r);
 	if (!session_lock(r))
 		return 0;
+	r->s.tid = call.tid;
 	if (mysql_unlikely(call.segments))
 		tap_segments(r, &call, (__u32)ret, segment_received);
 	else

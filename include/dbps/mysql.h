@@ -340,6 +340,12 @@ MYSQL_INLINE int mysql_terminator(struct dbps_session *s, const struct dbps_head
 	return mysql_result_end(s, found);
 }
 
+/* What comes behind the last column definition. */
+MYSQL_INLINE __u8 mysql_behind_defs(const struct dbps_session *s)
+{
+	return s->flags & DBPS_DEPRECATE_EOF ? DBPS_PHASE_ROWS : DBPS_PHASE_DEFS_EOF;
+}
+
 /* Column count, 1.8: its size against the packet's says whether a metadata byte follows. */
 MYSQL_INLINE int mysql_column_count(struct dbps_session *s, const struct dbps_head *h,
 				     __u32 head_len, __u32 len)
@@ -353,9 +359,7 @@ MYSQL_INLINE int mysql_column_count(struct dbps_session *s, const struct dbps_he
 	if (head_len < size || len > size + 1)
 		return MYSQL_FOUND_BROKEN;
 	s->defs_left = n;
-	s->phase = DBPS_PHASE_DEFS;
-	if (len == size + 1 && h->b[size] == 0)
-		s->phase = s->flags & DBPS_DEPRECATE_EOF ? DBPS_PHASE_ROWS : DBPS_PHASE_DEFS_EOF;
+	s->phase = len == size + 1 && h->b[size] == 0 ? mysql_behind_defs(s) : DBPS_PHASE_DEFS;
 	return MYSQL_FOUND_NOTHING;
 }
 
@@ -453,8 +457,7 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 		return mysql_first(s, h, head_len, len);
 	case DBPS_PHASE_DEFS:
 		if (!--s->defs_left)
-			s->phase = s->flags & DBPS_DEPRECATE_EOF ? DBPS_PHASE_ROWS
-								 : DBPS_PHASE_DEFS_EOF;
+			s->phase = mysql_behind_defs(s);
 		return MYSQL_FOUND_NOTHING;
 	case DBPS_PHASE_PREPARED:
 		return mysql_prepared(s, h, head_len);
@@ -1198,6 +1201,40 @@ static int mysql_request_loop(__u32 i, struct mysql_feed *f)
 	return mysql_request_piece(f);
 }
 
+/* Bytes of a short request or answer. */
+#define MYSQL_SHORT_REQUEST 128
+#define MYSQL_SHORT_ANSWER  240
+
+struct mysql_short_request {
+	__u64 half[2][MYSQL_SHORT_REQUEST / 16];
+};
+
+struct mysql_short_answer {
+	__u8 b[MYSQL_SHORT_ANSWER + 16]; /* a look at a packet's first bytes may go behind the end */
+};
+
+/*
+ * Read a whole request. A short one goes over the stack: the kernel's check of what user memory may be
+ * copied to (CONFIG_HARDENED_USERCOPY) looks up the page of anything else, which costs more than the copy.
+ */
+MYSQL_INLINE int mysql_read_request(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+{
+	struct mysql_short_request q;
+	__u64 *to = (__u64 *)r->request.body;
+
+	if (n > MYSQL_SHORT_REQUEST)
+		return n > DBPS_NAMES_MAX ? -1 : dbps_span_read(span, 0, r->request.body, n);
+	if (dbps_span_read(span, 0, &q, n))
+		return -1;
+	for (int i = 0; i < MYSQL_SHORT_REQUEST / 16; i++)
+		to[i] = q.half[0][i];
+	if (n > MYSQL_SHORT_REQUEST / 2) {
+		for (int i = 0; i < MYSQL_SHORT_REQUEST / 16; i++)
+			to[MYSQL_SHORT_REQUEST / 16 + i] = q.half[1][i];
+	}
+	return 0;
+}
+
 /*
  * The everyday request: a call that read just a header, or just the body that belongs to it. Does what
  * mysql_requests() would, in fewer lines of code and data; false when the call is anything else.
@@ -1221,8 +1258,7 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
 		in->seq = 0;
 		return true;
 	}
-	if (n != in->left || in->got || in->seq || n > DBPS_NAMES_MAX ||
-	    dbps_span_read(span, 0, r->request.body, n))
+	if (n != in->left || in->got || in->seq || mysql_read_request(r, span, n))
 		return false;
 	r->request.have = n;
 	r->request.len = n;
@@ -1275,8 +1311,7 @@ MYSQL_INLINE int mysql_plain_answer(struct dbps_session *s, const __u8 *h, __u32
 	switch (s->phase) {
 	case DBPS_PHASE_DEFS:
 		if (!--s->defs_left)
-			s->phase = s->flags & DBPS_DEPRECATE_EOF ? DBPS_PHASE_ROWS
-								 : DBPS_PHASE_DEFS_EOF;
+			s->phase = mysql_behind_defs(s);
 		return MYSQL_FOUND_NOTHING;
 	case DBPS_PHASE_ROWS:
 		if (first < 0xfe) {
@@ -1291,9 +1326,9 @@ MYSQL_INLINE int mysql_plain_answer(struct dbps_session *s, const __u8 *h, __u32
 		s->phase = DBPS_PHASE_ROWS;
 		return MYSQL_FOUND_NOTHING;
 	case DBPS_PHASE_FIRST:
-		if (len == 1 && first && first < 0xfb) {
+		if (len <= 2 && first && first < 0xfb) {
 			s->defs_left = first;
-			s->phase = DBPS_PHASE_DEFS;
+			s->phase = len == 1 || h[1] ? DBPS_PHASE_DEFS : mysql_behind_defs(s);
 			return MYSQL_FOUND_NOTHING;
 		}
 		return !first && mysql_plain_end(s, h, len) == 1 ? MYSQL_FOUND_END : -1;
@@ -1326,6 +1361,34 @@ DBPS_STEP_FN __u64 mysql_answers(struct dbps_session *s, const struct dbps_windo
 		if (mysql_unlikely(found < 0))
 			found = mysql_answer(s, (const struct dbps_head *)(h + 4),
 					     len < DBPS_HEAD_MAX ? len : DBPS_HEAD_MAX, len);
+		if (found)
+			break;
+	}
+	return (__u64)(__u32)found << 32 | off;
+}
+
+/**
+ * @brief The everyday answer: plain packets, the last of which ends the statement.
+ * @return Bytes behind the last packet taken, and what was found << 32.
+ */
+MYSQL_INLINE __u64 mysql_everyday_answer(struct dbps_session *s, const struct mysql_short_answer *a,
+					 __u32 n)
+{
+	__u32 off = 0, len;
+	int found = 0;
+
+	for (int i = 0; i < MYSQL_WINDOW_PACKETS; i++) {
+		const __u8 *h = a->b + off;
+
+		if (off + 4 > n || off > MYSQL_SHORT_ANSWER)
+			break;
+		len = mysql_u24(h);
+		if (!len || off + 4 + len > n)
+			break;
+		found = mysql_plain_answer(s, h + 4, len);
+		if (found < 0)
+			return off;
+		off += 4 + len;
 		if (found)
 			break;
 	}

@@ -14,7 +14,7 @@
 #endif
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted. */
-#define DBPS_LAYOUT 5
+#define DBPS_LAYOUT 6
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -172,12 +172,6 @@ struct dbps_window {
 };
 
 /*
- * Room in the body: for the blocks of names, and so that a window may lie over a record's head and
- * request.
- */
-#define DBPS_BODY_MIN (DBPS_WINDOW + 4)
-
-/*
  * The request under way, or the last one. It is the value of the prepared map as it stands. Both maps
  * are made larger than the struct, for the text that is kept: see dbps_body(). Names are read in blocks
  * of DBPS_DB_MAX bytes, so that much lies behind each offset that is looked at.
@@ -185,7 +179,7 @@ struct dbps_window {
 struct dbps_request {
 	__u32 len;  /* payload bytes of the whole message */
 	__u32 have; /* of them in `body` */
-	__u8 body[DBPS_BODY_MIN]; /* command byte, then text */
+	__u8 body[DBPS_NAMES_MAX + DBPS_DB_MAX]; /* command byte, then text */
 };
 
 /* The storage of one socket: the session, and what only the kernel side needs of it. */
@@ -195,7 +189,6 @@ struct dbps_record {
 	struct dbps_request request;
 };
 
-_Static_assert(DBPS_BODY_MIN >= DBPS_NAMES_MAX + DBPS_DB_MAX, "blocks of names");
 _Static_assert(sizeof(struct dbps_stream) == 16, "shared layout");
 _Static_assert(__builtin_offsetof(struct dbps_session, sequence) == 64, "the second line");
 _Static_assert(__builtin_offsetof(struct dbps_session, errors) == 128, "the third line");
