@@ -230,9 +230,9 @@ static __always_inline int session_received(struct dbps_record *r, __u64 base, _
 	struct dbps_span span = {base};
 	__u32 flags = r->s.flags & (EVERYDAY | DBPS_TLS | DBPS_COMPRESSED);
 
-	r->s.bytes_in += n;
 	if (flags == EVERYDAY && !r->s.lost && mysql_everyday_request(r, &span, n))
 		return 0;
+	r->s.bytes_in += n;
 	return received_other(r, base, n, requested);
 }
 

@@ -1264,6 +1264,8 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
 	r->request.len = n;
 	in->got = n;
 	in->left = 0;
+	/* The header is counted here, too: it was read without touching this line. */
+	r->s.bytes_in += 4 + n;
 	mysql_message(r);
 	return true;
 }

@@ -14,7 +14,7 @@
 #endif
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted. */
-#define DBPS_LAYOUT 6
+#define DBPS_LAYOUT 7
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -98,7 +98,8 @@ struct dbps_stream {
 
 /*
  * An event between two statements finds the caches cold, and each line that it touches costs more than
- * the work: what every event needs comes first, in two lines.
+ * the work: what every event needs comes first, in two lines. The storage of a socket puts eight bytes
+ * of its own before the record, so that the lines end at 56 and 120.
  */
 struct dbps_session {
 	/* Odd while a tap writes; a copy is whole when it is even and the same before and after. */
@@ -114,22 +115,22 @@ struct dbps_session {
 	__u8 lost;    /* an event of this session was not followed: framing starts anew */
 	__u8 armed;   /* the cancel map may have an entry; set without the lock, never cleared */
 	__u32 tid;    /* thread that read the current statement */
-	__u32 tgid;   /* process that owns the server's end */
-	__u32 defs_left;
-	__u32 stmt_id; /* Execute: its prepared statement */
-	/* --- 64 bytes --- */
+	__u16 results; /* results of this statement that are complete (MORE_RESULTS) */
+	__u16 last_error; /* code of the last ERR, 0: none yet */
+	/* --- 56 bytes --- */
 	__u64 sequence; /* number of the current or last statement, from 1 */
 	__u64 start_ns; /* CLOCK_MONOTONIC: its begin; login phase: the greeting */
 	__u64 end_ns;	/* end of the last statement, or of the login */
 	__u64 rows;
 	__u64 bytes_in;
 	__u64 bytes_out;
-	__u32 text_len;	   /* whole length of the text, bytes */
-	__u32 prepare_era; /* raised when all prepared statements are dropped */
-	__u16 last_error;  /* code of the last ERR, 0: none yet */
-	__u16 results;	   /* results of this statement that are complete (MORE_RESULTS) */
+	__u32 defs_left;
+	__u32 stmt_id;	/* Execute: its prepared statement */
+	__u32 text_len; /* whole length of the text, bytes */
 	__u32 last_stmt_id; /* newest prepared statement, for direct execution (protocol.md 1.9) */
-	/* --- 128 bytes --- */
+	/* --- 120 bytes --- */
+	__u32 tgid;	   /* process that owns the server's end */
+	__u32 prepare_era; /* raised when all prepared statements are dropped */
 	__u64 errors;
 	__u64 trx_start_ns; /* CLOCK_MONOTONIC, valid with DBPS_IN_TRANSACTION */
 	__u64 cookie;
@@ -190,8 +191,8 @@ struct dbps_record {
 };
 
 _Static_assert(sizeof(struct dbps_stream) == 16, "shared layout");
-_Static_assert(__builtin_offsetof(struct dbps_session, sequence) == 64, "the second line");
-_Static_assert(__builtin_offsetof(struct dbps_session, errors) == 128, "the third line");
+_Static_assert(__builtin_offsetof(struct dbps_session, sequence) == 56, "the second line");
+_Static_assert(__builtin_offsetof(struct dbps_session, tgid) == 120, "the third line");
 _Static_assert(sizeof(struct dbps_session) % 8 == 0, "shared layout");
 
 /* All of the body, as long as the map was made. */
