@@ -1,12 +1,15 @@
 /*
  * Attaches the programs of empty.bpf.c and holds them until end of file on stdin:
- * `empty time` those that do nothing, `empty count PID` those that count the events of a server.
- * Prints "ready"; then, for each line that it reads, the counts so far in one line.
+ * `empty time` those that do nothing, and the kernel measures all programs meanwhile; `empty count
+ * PID` those that count the events of a server. Prints "ready"; then, for each line that it reads,
+ * the counts so far in one line.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <bpf/bpf.h>
 
 #include "empty.h"
 #include "tests/bench/empty.skel.h"
@@ -49,7 +52,10 @@ int main(int argc, char **argv)
 		r = empty_bpf__load(skel);
 	if (r == 0)
 		r = empty_bpf__attach(skel);
-	if (r == 0)
+	/* Unlike kernel.bpf_stats_enabled it ends with this process, and no other can end it. */
+	if (r == 0 && argc == 2)
+		r = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	if (r >= 0)
 		serve(skel);
 	else
 		fprintf(stderr, "empty: %s\n", strerror(-r));
