@@ -1,5 +1,6 @@
 """dbps: what it prints and its exit codes, against a real daemon and server."""
 
+import contextlib
 import csv
 import io
 import json
@@ -22,7 +23,8 @@ UNKNOWN_ID = "4242424242"
 
 
 def running(t, server, daemon, statement):
-    """A connection that executes a statement in a thread: (id, thread, errors)."""
+    """A connection that executes a statement in a thread, until the test ends: (id, thread,
+    errors)."""
     connection = t.keep(server.connect())
     errors = []
 
@@ -33,9 +35,15 @@ def running(t, server, daemon, statement):
         except pymysql.err.MySQLError as error:
             errors.append(error.args[0])
 
+    def end():
+        with contextlib.suppress(pymysql.err.MySQLError):
+            server.run(f"kill {number}")
+        thread.join(10)
+
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     number = connection.thread_id()
+    thread.start()
+    t.stack.callback(end)
     daemon.wait_session(server, number, "the statement", lambda row: row["info"])
     return str(number), thread, errors
 
