@@ -4,7 +4,8 @@
 
 V ?= 0
 SAN ?= 0
-BUILD ?= build
+# The sanitizers' objects must not meet the others.
+BUILD ?= $(if $(filter 1,$(SAN)),build-san,build)
 
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
@@ -123,12 +124,16 @@ test: ## run all tests (installs what is missing)
 	$(Q)scripts/install-deps.sh test
 	$(Q)$(MAKE) all $(UNIT_TESTS) $(BPF_TESTS)
 	$(Q)$(MAKE) test-unit
+	$(Q)$(MAKE) test-sanitized
 	$(Q)$(MAKE) test-bpf
 	$(Q)$(MAKE) test-manuals
 	$(Q)$(MAKE) test-integration
 
 test-unit: $(UNIT_TESTS) ## run the unit tests (no root needed)
 	$(Q)set -e; for t in $^; do $$t; done
+
+test-sanitized: ## run the unit tests with the sanitizers
+	$(Q)$(MAKE) SAN=1 BUILD=$(BUILD)-san test-unit
 
 test-bpf: $(BPF_TESTS) ## run the tests that load BPF programs (root)
 	$(Q)set -e; for t in $^; do $$t; done
@@ -172,11 +177,11 @@ uninstall: ## remove what install put there, but not the config
 	$(Q)for page in $(MANUALS); do \
 		rm -f $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
 
-clean: ## remove build/
-	$(Q)rm -rf $(BUILD)
+clean: ## remove what was built
+	$(Q)rm -rf $(BUILD) $(BUILD)-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all help deps demo test test-unit test-bpf test-integration test-manuals bench format \
-	check install uninstall clean
+.PHONY: all help deps demo test test-unit test-sanitized test-bpf test-integration test-manuals \
+	bench format check install uninstall clean
 .SECONDARY:
