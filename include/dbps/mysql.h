@@ -1256,6 +1256,7 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
 		in->left = header;
 		in->got = 0;
 		in->seq = 0;
+		r->s.bytes_in += 4;
 		return true;
 	}
 	if (n != in->left || in->got || in->seq || mysql_read_request(r, span, n))
@@ -1264,8 +1265,7 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
 	r->request.len = n;
 	in->got = n;
 	in->left = 0;
-	/* The header is counted here, too: it was read without touching this line. */
-	r->s.bytes_in += 4 + n;
+	r->s.bytes_in += n;
 	mysql_message(r);
 	return true;
 }
