@@ -5,7 +5,8 @@
 #ifndef DBPS_BPF_COMPAT_H
 #define DBPS_BPF_COMPAT_H
 
-/* System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h. */
+/* System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
+ */
 #if defined(__TARGET_ARCH_x86)
 enum {
 	NR_READ = 0,
@@ -61,7 +62,7 @@ static __always_inline int dbps_span_read(const struct dbps_span *span, __u32 of
 
 /* The system call that a tap runs in: its buffer, or its vector of buffers. */
 struct call {
-	__u64 buffer; /* address; of a struct iovec when `segments` is not 0 */
+	__u64 buffer;	 /* address; of a struct iovec when `segments` is not 0 */
 	__u64 requested; /* bytes asked for; 0 when not known */
 	__u32 segments;
 	__u32 tid; /* of the calling thread */

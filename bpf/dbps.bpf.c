@@ -1,6 +1,6 @@
 /*
- * The kernel side of dbps, one object: settings and maps, the tap, the protocol step, the snapshot and
- * the cancel map. Nothing here changes, holds or redirects what it sees.
+ * The kernel side of dbps, one object: settings and maps, the tap, the protocol step, the snapshot
+ * and the cancel map. Nothing here changes, holds or redirects what it sees.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -12,10 +12,10 @@
 #include "maps.bpf.h"
 #include "compat.bpf.h"
 
-#define DBPS_BODY_CAP dbps_body_cap
-#define DBPS_STEP_FN  __attribute__((noinline))
+#define DBPS_BODY_CAP			dbps_body_cap
+#define DBPS_STEP_FN			__attribute__((noinline))
 #define DBPS_LOOP(n, function, context) bpf_loop(n, function, context, 0)
-#define dbps_now()    bpf_ktime_get_ns()
+#define dbps_now()			bpf_ktime_get_ns()
 static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used);
 static __always_inline void dbps_on_found(struct dbps_record *r, int found);
 static __always_inline void dbps_on_resync(struct dbps_session *s);

@@ -1,5 +1,6 @@
 /*
- * Settings and maps of the kernel side. Each map says its key, its value, who writes and who deletes.
+ * Settings and maps of the kernel side. Each map says its key, its value, who writes and who
+ * deletes.
  */
 #ifndef DBPS_BPF_MAPS_H
 #define DBPS_BPF_MAPS_H
@@ -8,8 +9,9 @@
 const volatile __u32 dbps_body_cap = DBPS_TEXT_DEFAULT + 1;
 
 /*
- * socket -> its session. Written by the taps, under the record's lock; gone with the socket. The value
- * is larger than the struct: the daemon sets its size, and the type that goes with it, at load.
+ * socket -> its session. Written by the taps, under the record's lock; gone with the socket. The
+ * value is larger than the struct: the daemon sets its size, and the type that goes with it, at
+ * load.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -18,7 +20,8 @@ struct {
 	__type(value, struct dbps_record);
 } dbps_sessions SEC(".maps");
 
-/* process id -> database server. Added here at a first greeting, and by the daemon, which deletes. */
+/* process id -> database server. Added here at a first greeting, and by the daemon, which deletes.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -35,7 +38,8 @@ struct {
 	__type(value, struct dbps_cancel);
 } dbps_cancels SEC(".maps");
 
-/* prepared statement -> its Prepare request. Written here; the least recently used one gives way. */
+/* prepared statement -> its Prepare request. Written here; the least recently used one gives way.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -77,7 +81,8 @@ struct {
 	__type(value, __u64);
 } dbps_losses SEC(".maps");
 
-/* Of the process being joined: a bit for each TCP port on which it listens. Cleared by the daemon. */
+/* Of the process being joined: a bit for each TCP port on which it listens. Cleared by the daemon.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 65536 / 64);

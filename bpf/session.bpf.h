@@ -1,18 +1,18 @@
 /*
- * The only writer of session state: a tap hands it the bytes that a call moved, it runs the protocol
- * step over them under the record's lock and acts on what the step found.
+ * The only writer of session state: a tap hands it the bytes that a call moved, it runs the
+ * protocol step over them under the record's lock and acts on what the step found.
  *
  * Invariants:
- * 1. `gen` is odd while one tap writes. It is taken with a compare-and-swap; a tap that does not get it
- *    counts the event as lost and marks the session, whose framing then starts anew.
- * 2. Taps run with preemption off (tracepoints call their probes so), so a holder is never waited for
- *    longer than one event takes on another processor.
+ * 1. `gen` is odd while one tap writes. It is taken with a compare-and-swap; a tap that does not
+ * get it counts the event as lost and marks the session, whose framing then starts anew.
+ * 2. Taps run with preemption off (tracepoints call their probes so), so a holder is never waited
+ * for longer than one event takes on another processor.
  */
 #ifndef DBPS_BPF_SESSION_H
 #define DBPS_BPF_SESSION_H
 
-#define EAGAIN 11
-#define EINTR  4
+#define EAGAIN	    11
+#define EINTR	    4
 #define ERESTARTSYS 512
 
 static __always_inline bool session_try_lock(struct dbps_session *s)
@@ -162,8 +162,8 @@ static __always_inline void dbps_on_resync(struct dbps_session *s)
 /* ------------------------------------------------------------------ received ---------------- */
 
 /*
- * Bytes whose framing is unknown. A read of exactly four bytes that looks like the header of a command
- * is one: the servers that read headers apart ask for four there (protocol.md 0).
+ * Bytes whose framing is unknown. A read of exactly four bytes that looks like the header of a
+ * command is one: the servers that read headers apart ask for four there (protocol.md 0).
  */
 static __always_inline bool received_resync(struct dbps_record *r, const struct dbps_span *span,
 					    __u32 n, __u64 requested)
@@ -180,8 +180,8 @@ static __always_inline bool received_resync(struct dbps_record *r, const struct 
 }
 
 /*
- * Compressed packets: begin and end are seen, what runs is not. What is read after an answer was sent
- * is the next statement, also when nobody looked in between.
+ * Compressed packets: begin and end are seen, what runs is not. What is read after an answer was
+ * sent is the next statement, also when nobody looked in between.
  */
 static __always_inline void received_opaque(struct dbps_session *s)
 {

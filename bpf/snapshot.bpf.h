@@ -1,6 +1,6 @@
 /*
- * Iterators: the snapshot copies all sessions out, whole; the join gives a server's existing sockets a
- * session; the adoption fills in what a control link knows of those.
+ * Iterators: the snapshot copies all sessions out, whole; the join gives a server's existing
+ * sockets a session; the adoption fills in what a control link knows of those.
  */
 #ifndef DBPS_BPF_SNAPSHOT_H
 #define DBPS_BPF_SNAPSHOT_H
@@ -104,7 +104,8 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 
 	if (!sk || !ctx->value || !control)
 		return 0;
-	/* Closed by the server: a client that keeps its end of a Unix socket keeps this one in memory. */
+	/* Closed by the server: a client that keeps its end of a Unix socket keeps this one in
+	 * memory. */
 	if (!sk->sk_socket)
 		return 0;
 	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);

@@ -1,6 +1,7 @@
 /*
- * The tap: every socket receive and send of the host passes here, after its bytes moved. It finds the
- * socket's session and where the bytes are, and leaves at once when the socket is not a session's.
+ * The tap: every socket receive and send of the host passes here, after its bytes moved. It finds
+ * the socket's session and where the bytes are, and leaves at once when the socket is not a
+ * session's.
  *
  * tp_btf/sock_recv_length and sock_send_length exist since Linux 6.3 (6e6eda44b939).
  */
@@ -72,13 +73,15 @@ static int segment_sent(__u32 i, struct segments *v)
 }
 
 /* What a call with several buffers moved: one after the other. */
-#define tap_segments(record, call, moved, function)                                           \
-	do {                                                                                  \
-		struct segments v_ = {.r = (record), .iov = (call)->buffer, .left = (moved),  \
-				      .n = (call)->segments};                                 \
-		bpf_loop(CALL_SEGMENTS, function, &v_, 0);                                    \
-		if (v_.left)                                                                  \
-			session_unframe(&(record)->s, DBPS_LOSS_UNKNOWN_CALL);                \
+#define tap_segments(record, call, moved, function)                                                \
+	do {                                                                                       \
+		struct segments v_ = {.r = (record),                                               \
+				      .iov = (call)->buffer,                                       \
+				      .left = (moved),                                             \
+				      .n = (call)->segments};                                      \
+		bpf_loop(CALL_SEGMENTS, function, &v_, 0);                                         \
+		if (v_.left)                                                                       \
+			session_unframe(&(record)->s, DBPS_LOSS_UNKNOWN_CALL);                     \
 	} while (0)
 
 /* Bytes moved that cannot be found: io_uring, a 32-bit process, another call. */
@@ -162,11 +165,11 @@ static __noinline int tap_of_server(void)
 }
 
 /*
- * Whether this may be the first bytes of a server on a connection that it accepted. TCP: nothing was
- * read, and no more than this was sent; the client's login may have arrived by now, as the tap comes
- * after the bytes left. Unix: bound like its listener, and never looked at: looking gives the socket a
- * cookie. Others give cookies too (`ss -e`, another dbpsd), so those of servers are
- * looked at in any case.
+ * Whether this may be the first bytes of a server on a connection that it accepted. TCP: nothing
+ * was read, and no more than this was sent; the client's login may have arrived by now, as the tap
+ * comes after the bytes left. Unix: bound like its listener, and never looked at: looking gives the
+ * socket a cookie. Others give cookies too (`ss -e`, another dbpsd), so those of servers are looked
+ * at in any case.
  */
 static __always_inline bool tap_may_greet(struct sock *sk, int ret)
 {
@@ -213,8 +216,7 @@ static __always_inline void session_identify(struct dbps_session *s, struct sock
 	}
 	s->family = DBPS_FAMILY_INET6;
 	for (int i = 0; i < 4; i++) {
-		((__u32 *)s->local_addr)[i] =
-			sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[i];
+		((__u32 *)s->local_addr)[i] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[i];
 		((__u32 *)s->remote_addr)[i] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[i];
 	}
 }

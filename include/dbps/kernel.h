@@ -9,16 +9,16 @@
 
 /* Every loss has a name here and in dbps_loss_names (userspace/kernel/losses.c). */
 enum dbps_loss {
-	DBPS_LOSS_NO_STORAGE,	   /* session not followed: the kernel gave no storage */
-	DBPS_LOSS_CONTENDED,	   /* two threads on one socket at once: event not followed */
-	DBPS_LOSS_UNREADABLE,	   /* the caller's buffer could not be read */
-	DBPS_LOSS_UNKNOWN_CALL,	   /* bytes moved by a system call that is not understood */
-	DBPS_LOSS_BAD_PACKET,	   /* packets that break the protocol */
+	DBPS_LOSS_NO_STORAGE,	    /* session not followed: the kernel gave no storage */
+	DBPS_LOSS_CONTENDED,	    /* two threads on one socket at once: event not followed */
+	DBPS_LOSS_UNREADABLE,	    /* the caller's buffer could not be read */
+	DBPS_LOSS_UNKNOWN_CALL,	    /* bytes moved by a system call that is not understood */
+	DBPS_LOSS_BAD_PACKET,	    /* packets that break the protocol */
 	DBPS_LOSS_TOO_MANY_PACKETS, /* more packets in one call than are followed */
-	DBPS_LOSS_RESYNC,	   /* answers whose end was taken from the next request */
-	DBPS_LOSS_PREPARED_TEXT,   /* prepared texts that did not fit into the map */
-	DBPS_LOSS_EVENT,	   /* ring buffer full: event not delivered */
-	DBPS_LOSS_TORN,		   /* rows skipped by a snapshot as they kept changing */
+	DBPS_LOSS_RESYNC,	    /* answers whose end was taken from the next request */
+	DBPS_LOSS_PREPARED_TEXT,    /* prepared texts that did not fit into the map */
+	DBPS_LOSS_EVENT,	    /* ring buffer full: event not delivered */
+	DBPS_LOSS_TORN,		    /* rows skipped by a snapshot as they kept changing */
 	DBPS_LOSS_N,
 };
 
@@ -35,7 +35,8 @@ struct dbps_server_seen {
 enum dbps_server_state {
 	DBPS_SERVER_NEW = 1, /* greeted; the daemon was told */
 	DBPS_SERVER_ADOPTED, /* the daemon follows it */
-	DBPS_SERVER_IGNORED, /* not a database server (a console of dbpsd): its sockets are left alone */
+	DBPS_SERVER_IGNORED, /* not a database server (a console of dbpsd): its sockets are left
+				alone */
 };
 
 /* cancels: socket cookie -> this. Armed by the daemon, settled by the kernel only, once. */
@@ -53,8 +54,8 @@ enum dbps_cancel_action { DBPS_CANCEL_QUERY = 1, DBPS_CANCEL_CONNECTION = 2 };
 
 enum dbps_cancel_outcome {
 	DBPS_OUTCOME_NONE,
-	DBPS_OUTCOME_ENDED, /* the statement ended; `error` says how */
-	DBPS_OUTCOME_NEXT,  /* the next statement had begun */
+	DBPS_OUTCOME_ENDED,  /* the statement ended; `error` says how */
+	DBPS_OUTCOME_NEXT,   /* the next statement had begun */
 	DBPS_OUTCOME_CLOSED, /* the server's end read end-of-file, or the socket closed */
 };
 
@@ -79,12 +80,12 @@ struct dbps_prepared_key {
 
 /* control: one entry, what the daemon tells the programs while they run. */
 struct dbps_control {
-	__u64 cookie;	     /* snapshot: this session only; 0: all */
-	__u32 text_bytes;    /* snapshot: text wanted of each, 0: none */
-	__u32 armed;	     /* arm: sessions whose taps were told, counted by the kernel */
-	__u32 join_tgid;     /* join: the process whose sockets are followed from now on */
-	__u32 join_pass;     /* join: 0 collects listening ports, 1 makes the sessions */
-	__u32 joined;	     /* join: sessions made, counted by the kernel */
+	__u64 cookie;	  /* snapshot: this session only; 0: all */
+	__u32 text_bytes; /* snapshot: text wanted of each, 0: none */
+	__u32 armed;	  /* arm: sessions whose taps were told, counted by the kernel */
+	__u32 join_tgid;  /* join: the process whose sockets are followed from now on */
+	__u32 join_pass;  /* join: 0 collects listening ports, 1 makes the sessions */
+	__u32 joined;	  /* join: sessions made, counted by the kernel */
 	__u32 pad;
 };
 
@@ -116,7 +117,7 @@ struct dbps_meta {
 	__u32 layout;
 	__u32 text_bytes;
 	__u32 prepared_max;
-	__u32 tap; /* enum dbps_tap_kind */
+	__u32 tap;	/* enum dbps_tap_kind */
 	__u8 build[32]; /* digest of the BPF object */
 };
 

@@ -1,21 +1,22 @@
 /*
- * The MySQL step: the protocol's state machine for one session, fed with the bytes that the server's
- * socket moved. Pure: the same code runs in the kernel, in cmocka and in a fuzzer.
+ * The MySQL step: the protocol's state machine for one session, fed with the bytes that the
+ * server's socket moved. Pure: the same code runs in the kernel, in cmocka and in a fuzzer.
  *
  * The includer says how bytes are read, how much of a request is kept, and what else is to be done:
  *   struct dbps_span                                  where a call's bytes are
  *   int dbps_span_read(span, off, void *dst, u32 n)   0, or negative: not readable
- *   DBPS_BODY_CAP                                     bytes kept of a request, DBPS_TEXT_MIN + 1 at least
- *   DBPS_STEP_FN                                      linkage of the functions that are verified apart
- *   DBPS_LOOP(n, function, context)                   call function(i, context) until it returns 1
- *   dbps_now()                                        CLOCK_MONOTONIC, ns
+ *   DBPS_BODY_CAP                                     bytes kept of a request, DBPS_TEXT_MIN + 1 at
+ * least DBPS_STEP_FN                                      linkage of the functions that are
+ * verified apart DBPS_LOOP(n, function, context)                   call function(i, context) until
+ * it returns 1 dbps_now()                                        CLOCK_MONOTONIC, ns
  *   dbps_on_begin(record, last_stmt_id)               a statement has begun
  *   dbps_on_found(record, found)                      an answer held enum mysql_found bits
- *   dbps_on_resync(session)                           an end was not seen, and is taken from what follows
+ *   dbps_on_resync(session)                           an end was not seen, and is taken from what
+ * follows
  *
  * Invariants:
- * 1. Every packet header is followed by position, over any cut between calls; no byte of a payload is
- *    ever taken for a header.
+ * 1. Every packet header is followed by position, over any cut between calls; no byte of a payload
+ * is ever taken for a header.
  * 2. A request counts when its last byte was read, an answer when its last byte was sent.
  * 3. Login, USE, INIT_DB and CHANGE_USER take effect at the server's OK, from the kept request.
  *
@@ -56,42 +57,43 @@ enum mysql_command {
 };
 
 /* 1.3 */
-#define MYSQL_CONNECT_WITH_DB	   (1u << 3)
-#define MYSQL_COMPRESS		   (1u << 5)
-#define MYSQL_SSL		   (1u << 11)
-#define MYSQL_SECURE_CONNECTION	   (1u << 15)
-#define MYSQL_PLUGIN_AUTH	   (1u << 19)
-#define MYSQL_CONNECT_ATTRS	   (1u << 20)
-#define MYSQL_LENENC_AUTH	   (1u << 21)
-#define MYSQL_SESSION_TRACK	   (1u << 23)
-#define MYSQL_DEPRECATE_EOF	   (1u << 24)
-#define MYSQL_ZSTD_COMPRESSION	   (1u << 26)
-#define MYSQL_QUERY_ATTRIBUTES	   (1u << 27)
+#define MYSQL_CONNECT_WITH_DB	(1u << 3)
+#define MYSQL_COMPRESS		(1u << 5)
+#define MYSQL_SSL		(1u << 11)
+#define MYSQL_SECURE_CONNECTION (1u << 15)
+#define MYSQL_PLUGIN_AUTH	(1u << 19)
+#define MYSQL_CONNECT_ATTRS	(1u << 20)
+#define MYSQL_LENENC_AUTH	(1u << 21)
+#define MYSQL_SESSION_TRACK	(1u << 23)
+#define MYSQL_DEPRECATE_EOF	(1u << 24)
+#define MYSQL_ZSTD_COMPRESSION	(1u << 26)
+#define MYSQL_QUERY_ATTRIBUTES	(1u << 27)
 
 /* 1.7 */
-#define MYSQL_IN_TRANS	      0x0001
-#define MYSQL_MORE_RESULTS    0x0008
-#define MYSQL_CURSOR_EXISTS   0x0040
-#define MYSQL_DB_DROPPED      0x0100
-#define MYSQL_STATE_CHANGED   0x4000
+#define MYSQL_IN_TRANS	    0x0001
+#define MYSQL_MORE_RESULTS  0x0008
+#define MYSQL_CURSOR_EXISTS 0x0040
+#define MYSQL_DB_DROPPED    0x0100
+#define MYSQL_STATE_CHANGED 0x4000
 
-#define MYSQL_PACKET_FULL     0xffffffu
-#define MYSQL_PROGRESS	      0xffff /* MariaDB: not an error (1.7) */
-#define MYSQL_DIRECT_STMT     0xffffffffu
+#define MYSQL_PACKET_FULL 0xffffffu
+#define MYSQL_PROGRESS	  0xffff /* MariaDB: not an error (1.7) */
+#define MYSQL_DIRECT_STMT 0xffffffffu
 
 /* What a step has found, for the caller to act on. */
 enum mysql_found {
 	MYSQL_FOUND_NOTHING = 0,
-	MYSQL_FOUND_END = 1 << 0,     /* the statement's answer is complete */
-	MYSQL_FOUND_OK = 1 << 1,      /* OK: what was asked for takes effect */
-	MYSQL_FOUND_ERROR = 1 << 2,   /* ERR: s->last_error */
-	MYSQL_FOUND_LOGIN = 1 << 3,   /* with OK: logged in; with ERROR: refused */
+	MYSQL_FOUND_END = 1 << 0,      /* the statement's answer is complete */
+	MYSQL_FOUND_OK = 1 << 1,       /* OK: what was asked for takes effect */
+	MYSQL_FOUND_ERROR = 1 << 2,    /* ERR: s->last_error */
+	MYSQL_FOUND_LOGIN = 1 << 3,    /* with OK: logged in; with ERROR: refused */
 	MYSQL_FOUND_PREPARED = 1 << 4, /* PREPARE-OK: s->last_stmt_id */
-	MYSQL_FOUND_BROKEN = 1 << 5,  /* not the protocol */
-	MYSQL_FOUND_SCHEMA = 1 << 6,  /* session tracking gave the database: s->db is set */
+	MYSQL_FOUND_BROKEN = 1 << 5,   /* not the protocol */
+	MYSQL_FOUND_SCHEMA = 1 << 6,   /* session tracking gave the database: s->db is set */
 };
 
-/* Keeps the compiler from checking one copy of a value and using another, which the verifier refuses. */
+/* Keeps the compiler from checking one copy of a value and using another, which the verifier
+ * refuses. */
 #define MYSQL_SAME(v) __asm__ volatile("" : "+r"(v))
 
 #define mysql_likely(x)	  __builtin_expect(!!(x), 1)
@@ -112,7 +114,8 @@ MYSQL_INLINE __u32 mysql_u32(const __u8 *b)
 	return mysql_u24(b) | (__u32)b[3] << 24;
 }
 
-/* Bytes of a request from some offset on; request.body has room for one at each offset that is kept. */
+/* Bytes of a request from some offset on; request.body has room for one at each offset that is
+ * kept. */
 struct dbps_block {
 	__u8 b[DBPS_DB_MAX];
 };
@@ -213,7 +216,8 @@ DBPS_STEP_FN __u64 mysql_lenenc(const struct dbps_head *h, __u32 len, __u32 off)
 	if (off + size > len || off + size > DBPS_HEAD_MAX)
 		return MYSQL_BAD;
 	/* The mask changes nothing here; it lets the verifier see what was checked. */
-	v = h->b[(off + 1) & (DBPS_HEAD_MAX - 1)] | (__u32)h->b[(off + 2) & (DBPS_HEAD_MAX - 1)] << 8;
+	v = h->b[(off + 1) & (DBPS_HEAD_MAX - 1)] | (__u32)h->b[(off + 2) & (DBPS_HEAD_MAX - 1)]
+							    << 8;
 	if (size > 3)
 		v |= (__u32)h->b[(off + 3) & (DBPS_HEAD_MAX - 1)] << 16;
 	if (size > 4)
@@ -238,11 +242,11 @@ DBPS_STEP_FN int mysql_take_schema(struct dbps_session *s, const struct dbps_hea
 }
 
 /*
- * Session state changes of an OK packet (1.7) from `off` on: of all of them, the schema (type 1). An
- * entry that lies beyond the head is not seen; USE then takes effect from the statement's text.
+ * Session state changes of an OK packet (1.7) from `off` on: of all of them, the schema (type 1).
+ * An entry that lies beyond the head is not seen; USE then takes effect from the statement's text.
  */
-MYSQL_INLINE int mysql_state_changes(struct dbps_session *s, const struct dbps_head *h,
-				      __u32 off, __u32 len)
+MYSQL_INLINE int mysql_state_changes(struct dbps_session *s, const struct dbps_head *h, __u32 off,
+				     __u32 len)
 {
 	__u64 at = mysql_lenenc(h, len, off); /* info */
 	__u32 type;
@@ -328,8 +332,8 @@ MYSQL_INLINE int mysql_result_end(struct dbps_session *s, int found)
 }
 
 /* EOF of 5 bytes, or OK with the first byte FE. */
-MYSQL_INLINE int mysql_terminator(struct dbps_session *s, const struct dbps_head *h,
-				   __u32 head_len, __u32 len)
+MYSQL_INLINE int mysql_terminator(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
+				  __u32 len)
 {
 	int found = 0;
 
@@ -348,7 +352,7 @@ MYSQL_INLINE __u8 mysql_behind_defs(const struct dbps_session *s)
 
 /* Column count, 1.8: its size against the packet's says whether a metadata byte follows. */
 MYSQL_INLINE int mysql_column_count(struct dbps_session *s, const struct dbps_head *h,
-				     __u32 head_len, __u32 len)
+				    __u32 head_len, __u32 len)
 {
 	__u32 n = h->b[0], size = 1;
 
@@ -364,7 +368,7 @@ MYSQL_INLINE int mysql_column_count(struct dbps_session *s, const struct dbps_he
 }
 
 MYSQL_INLINE int mysql_first(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
-			      __u32 len)
+			     __u32 len)
 {
 	int found;
 
@@ -385,7 +389,7 @@ MYSQL_INLINE int mysql_first(struct dbps_session *s, const struct dbps_head *h, 
 }
 
 MYSQL_INLINE int mysql_row(struct dbps_session *s, const struct dbps_head *h, __u32 head_len,
-			    __u32 len)
+			   __u32 len)
 {
 	/* A row starts with FE only when its first column has 16 MiB, with FF never (1.8). */
 	if (h->b[0] == 0xfe && len < MYSQL_PACKET_FULL)
@@ -425,7 +429,7 @@ MYSQL_INLINE int mysql_prepared(struct dbps_session *s, const struct dbps_head *
 
 /* Answers to a login and to Change user: any number of rounds until OK or ERR (1.5). */
 MYSQL_INLINE int mysql_auth_answer(struct dbps_session *s, const struct dbps_head *h,
-				    __u32 head_len)
+				   __u32 head_len)
 {
 	int end = s->phase == DBPS_PHASE_CHANGE_USER ? MYSQL_FOUND_END : 0;
 
@@ -438,7 +442,8 @@ MYSQL_INLINE int mysql_auth_answer(struct dbps_session *s, const struct dbps_hea
 
 /**
  * @brief One whole packet from the server.
- * @param h Its first bytes, @param head_len how many of them are valid (at least 1 unless len is 0).
+ * @param h Its first bytes, @param head_len how many of them are valid (at least 1 unless len is
+ * 0).
  * @param len Length of its payload; at most MYSQL_PACKET_FULL.
  * @return enum mysql_found bits.
  */
@@ -480,8 +485,8 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 		break;
 	case DBPS_PHASE_DEFS_EOF:
 		/*
-		 * The packet after the definitions tells whether EOFs are deprecated, also where the
-		 * login was not seen: an EOF is FE with 5 bytes, and no row and no OK is (1.8).
+		 * The packet after the definitions tells whether EOFs are deprecated, also where
+		 * the login was not seen: an EOF is FE with 5 bytes, and no row and no OK is (1.8).
 		 */
 		s->flags |= DBPS_KNOWN_EOF;
 		s->phase = DBPS_PHASE_ROWS;
@@ -505,7 +510,7 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 
 /* Take header bytes of one direction. Returns how many were taken, or negative. */
 MYSQL_INLINE int mysql_header_bytes(struct dbps_stream *stream, const struct dbps_span *span,
-				     __u32 pos, __u32 avail)
+				    __u32 pos, __u32 avail)
 {
 	__u32 have = stream->hdr_have, n = 4 - have;
 
@@ -693,11 +698,11 @@ MYSQL_INLINE int mysql_request(struct dbps_record *r, __u64 now_ns)
 }
 
 /*
- * Payload bytes of a request: keep the first DBPS_BODY_CAP. The first piece is read in one go, later
- * ones in blocks that fit behind any kept offset. Returns how many were taken, or negative.
+ * Payload bytes of a request: keep the first DBPS_BODY_CAP. The first piece is read in one go,
+ * later ones in blocks that fit behind any kept offset. Returns how many were taken, or negative.
  */
-MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_span *span,
-				      __u32 pos, __u32 avail)
+MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_span *span, __u32 pos,
+				     __u32 avail)
 {
 	struct dbps_stream *in = &r->s.in;
 	__u32 n = in->left < avail ? in->left : avail, have = in->got, keep = n;
@@ -802,7 +807,8 @@ DBPS_STEP_FN int mysql_take_attribute(struct dbps_session *s, const struct dbps_
 		}
 		s->attr_pid = pid;
 	}
-	if (b->b[0] == 12 && mysql_u32(b->b + 1) == 0x676f7270 && mysql_u32(b->b + 5) == 0x5f6d6172 &&
+	if (b->b[0] == 12 && mysql_u32(b->b + 1) == 0x676f7270 &&
+	    mysql_u32(b->b + 5) == 0x5f6d6172 &&
 	    mysql_u32(b->b + 9) == 0x656d616e) { /* "program_name" */
 		n = b->b[13] < DBPS_PROGRAM_MAX ? b->b[13] : DBPS_PROGRAM_MAX;
 		for (__u32 i = 0; i < DBPS_PROGRAM_MAX; i++) {
@@ -885,8 +891,8 @@ MYSQL_INLINE void mysql_apply_change_user(struct dbps_record *r)
 }
 
 /*
- * Reader of `USE name` (1.11), a byte at a time, in the statement number `want` of a text that may hold
- * several. Offsets are those of the bytes.
+ * Reader of `USE name` (1.11), a byte at a time, in the statement number `want` of a text that may
+ * hold several. Offsets are those of the bytes.
  */
 struct mysql_use {
 	__u32 state; /* enum mysql_use_state */
@@ -899,24 +905,24 @@ struct mysql_use {
 };
 
 enum mysql_use_state {
-	USE_BLANK,	  /* before a statement */
+	USE_BLANK, /* before a statement */
 	USE_U,
 	USE_US,
 	USE_USE,
-	USE_GAP,	  /* between USE and the name */
+	USE_GAP, /* between USE and the name */
 	USE_NAME,
-	USE_QUOTED,	  /* in the name */
-	USE_TICK,	  /* behind a backtick in it: its end, or half of two */
-	USE_OTHER,	  /* in another statement */
-	USE_TEXT,	  /* in a quoted text of another statement */
-	USE_ESCAPE,	  /* behind a backslash in it */
-	USE_SLASH,	  /* behind '/' */
-	USE_DASH,	  /* behind '-' */
-	USE_OPEN,	  /* behind the opening of a comment */
-	USE_VERSION,	  /* in the number of a comment that is executed */
+	USE_QUOTED,  /* in the name */
+	USE_TICK,    /* behind a backtick in it: its end, or half of two */
+	USE_OTHER,   /* in another statement */
+	USE_TEXT,    /* in a quoted text of another statement */
+	USE_ESCAPE,  /* behind a backslash in it */
+	USE_SLASH,   /* behind '/' */
+	USE_DASH,    /* behind '-' */
+	USE_OPEN,    /* behind the opening of a comment */
+	USE_VERSION, /* in the number of a comment that is executed */
 	USE_COMMENT,
-	USE_STAR,	  /* behind '*' in a comment */
-	USE_LINE,	  /* in a comment to the end of the line */
+	USE_STAR, /* behind '*' in a comment */
+	USE_LINE, /* in a comment to the end of the line */
 	USE_DONE,
 };
 
@@ -979,8 +985,10 @@ MYSQL_INLINE void mysql_use_in_comment(struct mysql_use *u, __u32 c)
 		break;
 	case USE_OPEN:
 		/* What is behind the bang is executed; M is MariaDB's. */
-		u->state = c == '!' ? USE_VERSION : c == 'M' ? USE_OPEN :
-			   c == '*' ? USE_STAR : USE_COMMENT;
+		u->state = c == '!'   ? USE_VERSION
+			   : c == 'M' ? USE_OPEN
+			   : c == '*' ? USE_STAR
+				      : USE_COMMENT;
 		break;
 	case USE_VERSION:
 		if (c < '0' || c > '9')
@@ -991,8 +999,9 @@ MYSQL_INLINE void mysql_use_in_comment(struct mysql_use *u, __u32 c)
 			u->state = u->back;
 		break;
 	default: /* USE_COMMENT, USE_STAR */
-		u->state = c == '*' ? USE_STAR : c == '/' && u->state == USE_STAR ? u->back :
-										     USE_COMMENT;
+		u->state = c == '*'			      ? USE_STAR
+			   : c == '/' && u->state == USE_STAR ? u->back
+							      : USE_COMMENT;
 		break;
 	}
 }
@@ -1047,7 +1056,9 @@ DBPS_STEP_FN __u32 mysql_use_byte(struct mysql_use *u, __u32 c, __u32 off)
 		mysql_use_other(u, c);
 		break;
 	case USE_TEXT:
-		u->state = c == u->quote ? USE_OTHER : c == '\\' && c != '`' ? USE_ESCAPE : USE_TEXT;
+		u->state = c == u->quote		  ? USE_OTHER
+			   : c == '\\' && u->quote != '`' ? USE_ESCAPE
+							  : USE_TEXT;
 		break;
 	case USE_ESCAPE:
 		u->state = USE_TEXT;
@@ -1059,7 +1070,8 @@ DBPS_STEP_FN __u32 mysql_use_byte(struct mysql_use *u, __u32 c, __u32 off)
 	return u->state;
 }
 
-/* USE in the statement number `index` of a text, at `off` of its request, that the server answered with OK. */
+/* USE in the statement number `index` of a text, at `off` of its request, that the server answered
+ * with OK. */
 MYSQL_INLINE void mysql_apply_use(struct dbps_session *s, const struct dbps_request *q, __u32 off,
 				  __u32 index)
 {
@@ -1084,9 +1096,10 @@ MYSQL_INLINE void mysql_apply_use(struct dbps_session *s, const struct dbps_requ
 }
 
 /*
- * The server said OK: what the request asked for takes effect. Of a Query that holds several statements
- * it is the one behind as many as there were results; a procedure with results of its own is not told
- * from them. Returns 1 when the prepared statement's text is to be applied likewise.
+ * The server said OK: what the request asked for takes effect. Of a Query that holds several
+ * statements it is the one behind as many as there were results; a procedure with results of its
+ * own is not told from them. Returns 1 when the prepared statement's text is to be applied
+ * likewise.
  */
 DBPS_STEP_FN int mysql_apply_ok(struct dbps_record *r, int found)
 {
@@ -1130,7 +1143,7 @@ MYSQL_INLINE void mysql_end(struct dbps_session *s, __u64 now_ns, __u8 phase)
 /* ---------------------------------------------------------------- the bytes of a call ------- */
 
 /* Packets of one call that are followed, and of them those that one look at the window takes. */
-#define MYSQL_PACKETS_MAX	65536
+#define MYSQL_PACKETS_MAX    65536
 #define MYSQL_WINDOW_PACKETS 16
 
 /* The bytes that one call moved, and how far they are understood. */
@@ -1210,12 +1223,14 @@ struct mysql_short_request {
 };
 
 struct mysql_short_answer {
-	__u8 b[MYSQL_SHORT_ANSWER + 16]; /* a look at a packet's first bytes may go behind the end */
+	__u8 b[MYSQL_SHORT_ANSWER +
+	       16]; /* a look at a packet's first bytes may go behind the end */
 };
 
 /*
- * Read a whole request. A short one goes over the stack: the kernel's check of what user memory may be
- * copied to (CONFIG_HARDENED_USERCOPY) looks up the page of anything else, which costs more than the copy.
+ * Read a whole request. A short one goes over the stack: the kernel's check of what user memory may
+ * be copied to (CONFIG_HARDENED_USERCOPY) looks up the page of anything else, which costs more than
+ * the copy.
  */
 MYSQL_INLINE int mysql_read_request(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
@@ -1236,11 +1251,12 @@ MYSQL_INLINE int mysql_read_request(struct dbps_record *r, const struct dbps_spa
 }
 
 /*
- * The everyday request: a call that read just a header, or just the body that belongs to it. Does what
- * mysql_requests() would, in fewer lines of code and data; false when the call is anything else.
+ * The everyday request: a call that read just a header, or just the body that belongs to it. Does
+ * what mysql_requests() would, in fewer lines of code and data; false when the call is anything
+ * else.
  */
 MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbps_span *span,
-					  __u32 n)
+					 __u32 n)
 {
 	struct dbps_stream *in = &r->s.in;
 	__u32 header;
@@ -1283,28 +1299,28 @@ MYSQL_INLINE int mysql_requests(struct dbps_record *r, const struct dbps_span *s
 }
 
 /*
- * A terminator or OK that changes nothing: the status is the last one. `h` is its packet's first byte.
- * Returns whether the statement's answer is over with it, or -1: look closer.
+ * A terminator or OK that changes nothing: the status is the last one. `h` is its packet's first
+ * byte. Returns whether the statement's answer is over with it, or -1: look closer.
  */
 MYSQL_INLINE int mysql_plain_end(const struct dbps_session *s, const __u8 *h, __u32 len)
 {
 	__u32 status;
 
-	/* EOF: warnings, status. OK: affected rows and insert id of a byte each, status. At 3 in both. */
-	if (len != 5 && (len < 7 || h[1] >= 0xfb || h[2] >= 0xfb || s->flags & DBPS_APPLIES ||
-			 s->results))
+	/* EOF: warnings, status. OK: affected rows and insert id of a byte each, status. At 3 in
+	 * both. */
+	if (len != 5 &&
+	    (len < 7 || h[1] >= 0xfb || h[2] >= 0xfb || s->flags & DBPS_APPLIES || s->results))
 		return -1;
 	status = mysql_u16(h + 3);
-	if (status != s->status ||
-	    status & (MYSQL_MORE_RESULTS | MYSQL_CURSOR_EXISTS | MYSQL_DB_DROPPED |
-		      MYSQL_STATE_CHANGED))
+	if (status != s->status || status & (MYSQL_MORE_RESULTS | MYSQL_CURSOR_EXISTS |
+					     MYSQL_DB_DROPPED | MYSQL_STATE_CHANGED))
 		return -1;
 	return 1;
 }
 
 /*
- * One packet of the kinds that make up almost all answers. Returns enum mysql_found bits, or -1: it is of
- * another kind.
+ * One packet of the kinds that make up almost all answers. Returns enum mysql_found bits, or -1: it
+ * is of another kind.
  */
 MYSQL_INLINE int mysql_plain_answer(struct dbps_session *s, const __u8 *h, __u32 len)
 {
@@ -1488,15 +1504,15 @@ static int mysql_answer_loop(__u32 i, struct mysql_feed *f)
  * @param window Scratch.
  * @return 0; -1 when they could not be read: framing is lost.
  */
-MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span, __u32 n,
-			     __u32 pos, struct dbps_window *window)
+MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span, __u32 n, __u32 pos,
+			    struct dbps_window *window)
 {
 	struct mysql_feed f = {.r = r, .window = window, .span = *span, .total = n, .pos = pos};
 
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_answer_loop, &f);
-	return f.pos < n && r->s.phase != DBPS_PHASE_UNFRAMED && r->s.phase > DBPS_PHASE_UNKNOWN ?
-		       -1 :
-		       0;
+	return f.pos < n && r->s.phase != DBPS_PHASE_UNFRAMED && r->s.phase > DBPS_PHASE_UNKNOWN
+		       ? -1
+		       : 0;
 }
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * The session record: what the kernel side keeps for one client connection of a database server, in
  * the storage of the server's socket. Written by bpf/session.bpf.h and the protocol steps only;
- * copied whole to user space by the snapshot iterator. Host byte order unless a field says otherwise.
+ * copied whole to user space by the snapshot iterator. Host byte order unless a field says
+ * otherwise.
  */
 #ifndef DBPS_SESSION_H
 #define DBPS_SESSION_H
@@ -13,79 +14,83 @@
 #include <stdint.h>
 #endif
 
-/* Changes with every change of a shared layout: pins of another layout are replaced, not adopted. */
+/* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
+ */
 #define DBPS_LAYOUT 7
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
  * ones are cut and the record says so (DBPS_CUT_USER, DBPS_CUT_DB).
  */
-#define DBPS_USER_MAX 128
-#define DBPS_DB_MAX 192
+#define DBPS_USER_MAX	 128
+#define DBPS_DB_MAX	 192
 #define DBPS_PROGRAM_MAX 32
 #define DBPS_VERSION_MAX 64
 
-/* Head of a server packet that is kept while its rest is still to be sent: OK with session state. */
+/* Head of a server packet that is kept while its rest is still to be sent: OK with session state.
+ */
 #define DBPS_HEAD_MAX 256
 
 /* Request bytes kept per session: command byte and text. Settable at load between the two. */
-#define DBPS_TEXT_MIN 512
+#define DBPS_TEXT_MIN	  512
 #define DBPS_TEXT_DEFAULT 1024
-#define DBPS_TEXT_MAX 16384
+#define DBPS_TEXT_MAX	  16384
 
 enum dbps_family { DBPS_FAMILY_UNKNOWN, DBPS_FAMILY_INET, DBPS_FAMILY_INET6, DBPS_FAMILY_UNIX };
 
-/* Where the session stands; protocol.md 1.5 to 1.9. Ordered: everything from IDLE on is logged in. */
+/* Where the session stands; protocol.md 1.5 to 1.9. Ordered: everything from IDLE on is logged in.
+ */
 enum dbps_phase {
-	DBPS_PHASE_UNKNOWN,	/* older than dbps, nothing seen yet */
-	DBPS_PHASE_GREETED,	/* greeting sent, login awaited */
-	DBPS_PHASE_AUTH,	/* login read, authentication rounds */
-	DBPS_PHASE_CLOSED,	/* refused, quit, or the peer has gone: nothing more will come */
-	DBPS_PHASE_IDLE,	/* no statement */
-	DBPS_PHASE_OPAQUE,	/* a statement whose bytes cannot be read (TLS, compression) */
-	DBPS_PHASE_UNFRAMED,	/* a statement, its answer is not followed: ends at the next request */
-	DBPS_PHASE_FIRST,	/* a statement, first packet of a result awaited */
-	DBPS_PHASE_DEFS,	/* column definitions, `defs_left` to come */
-	DBPS_PHASE_DEFS_EOF,	/* the packet after the definitions: EOF, or a row when deprecated */
-	DBPS_PHASE_ROWS,	/* rows until EOF, OK or ERR */
-	DBPS_PHASE_PREPARED,	/* first packet of a Prepare */
+	DBPS_PHASE_UNKNOWN,  /* older than dbps, nothing seen yet */
+	DBPS_PHASE_GREETED,  /* greeting sent, login awaited */
+	DBPS_PHASE_AUTH,     /* login read, authentication rounds */
+	DBPS_PHASE_CLOSED,   /* refused, quit, or the peer has gone: nothing more will come */
+	DBPS_PHASE_IDLE,     /* no statement */
+	DBPS_PHASE_OPAQUE,   /* a statement whose bytes cannot be read (TLS, compression) */
+	DBPS_PHASE_UNFRAMED, /* a statement, its answer is not followed: ends at the next request */
+	DBPS_PHASE_FIRST,    /* a statement, first packet of a result awaited */
+	DBPS_PHASE_DEFS,     /* column definitions, `defs_left` to come */
+	DBPS_PHASE_DEFS_EOF, /* the packet after the definitions: EOF, or a row when deprecated */
+	DBPS_PHASE_ROWS,     /* rows until EOF, OK or ERR */
+	DBPS_PHASE_PREPARED, /* first packet of a Prepare */
 	DBPS_PHASE_PREPARE_DEFS, /* definitions and EOFs after PREPARE-OK */
-	DBPS_PHASE_FIELD_LIST,	/* column definitions without a count until EOF */
-	DBPS_PHASE_ONE_PACKET,	/* any one packet is the answer (Statistics, Set option, Debug) */
-	DBPS_PHASE_INFILE,	/* LOCAL INFILE: the client sends the file */
-	DBPS_PHASE_CHANGE_USER, /* authentication rounds of Change user */
-	DBPS_PHASE_STREAM,	/* Binlog dump: packets without end until EOF or ERR */
+	DBPS_PHASE_FIELD_LIST,	 /* column definitions without a count until EOF */
+	DBPS_PHASE_ONE_PACKET,	 /* any one packet is the answer (Statistics, Set option, Debug) */
+	DBPS_PHASE_INFILE,	 /* LOCAL INFILE: the client sends the file */
+	DBPS_PHASE_CHANGE_USER,	 /* authentication rounds of Change user */
+	DBPS_PHASE_STREAM,	 /* Binlog dump: packets without end until EOF or ERR */
 	DBPS_PHASE_N,
 };
 
 /* What is known of the session, and what is special about it. */
 enum dbps_flag {
-	DBPS_KNOWN_ID = 1 << 0,		/* `id` is the server's connection id */
-	DBPS_KNOWN_LOGIN = 1 << 1,	/* `user` and `db` are the server's */
-	DBPS_KNOWN_CAPS = 1 << 2,	/* `caps` are those agreed at login */
-	DBPS_KNOWN_EOF = 1 << 3,	/* whether EOF packets are sent was seen: DBPS_DEPRECATE_EOF */
+	DBPS_KNOWN_ID = 1 << 0,	   /* `id` is the server's connection id */
+	DBPS_KNOWN_LOGIN = 1 << 1, /* `user` and `db` are the server's */
+	DBPS_KNOWN_CAPS = 1 << 2,  /* `caps` are those agreed at login */
+	DBPS_KNOWN_EOF = 1 << 3,   /* whether EOF packets are sent was seen: DBPS_DEPRECATE_EOF */
 	DBPS_DEPRECATE_EOF = 1 << 4,
-	DBPS_JOINED = 1 << 5,		/* the session is older than dbps */
+	DBPS_JOINED = 1 << 5, /* the session is older than dbps */
 	DBPS_TLS = 1 << 6,
 	DBPS_COMPRESSED = 1 << 7,
-	DBPS_FRAMED_IN = 1 << 8,	/* requests are followed exactly */
-	DBPS_RESYNCED = 1 << 9,		/* an end was taken from the next request, not from the answer */
+	DBPS_FRAMED_IN = 1 << 8, /* requests are followed exactly */
+	DBPS_RESYNCED = 1 << 9,	 /* an end was taken from the next request, not from the answer */
 	DBPS_CUT_USER = 1 << 10,
 	DBPS_CUT_DB = 1 << 11,
 	DBPS_IN_TRANSACTION = 1 << 12,
-	DBPS_HAS_TEXT = 1 << 13,	/* the request holds this statement's text */
-	DBPS_EXECUTES = 1 << 14,	/* the text is that of prepared statement `stmt_id` */
-	DBPS_SPLICED_IN = 1 << 15,	/* bytes moved that no tap could read (counted) */
-	DBPS_KILLED = 1 << 16,		/* QUERY_KILLED: a kill of this statement was asked for */
-	DBPS_KILLED_SESSION = 1 << 17,	/* SESSION_KILLED */
-	DBPS_READS_APART = 1 << 18,	/* the server reads headers in a call of their own: a read that
-					   would block means that it waits for a command */
-	DBPS_SENT = 1 << 19,		/* bytes were sent since the statement began */
-	DBPS_APPLIES = 1 << 20,		/* an OK of this statement may change session state */
-	DBPS_PREPARED_USE = 1 << 21,	/* one of its prepared statements may be a USE */
+	DBPS_HAS_TEXT = 1 << 13,       /* the request holds this statement's text */
+	DBPS_EXECUTES = 1 << 14,       /* the text is that of prepared statement `stmt_id` */
+	DBPS_SPLICED_IN = 1 << 15,     /* bytes moved that no tap could read (counted) */
+	DBPS_KILLED = 1 << 16,	       /* QUERY_KILLED: a kill of this statement was asked for */
+	DBPS_KILLED_SESSION = 1 << 17, /* SESSION_KILLED */
+	DBPS_READS_APART = 1 << 18,  /* the server reads headers in a call of their own: a read that
+					would block means that it waits for a command */
+	DBPS_SENT = 1 << 19,	     /* bytes were sent since the statement began */
+	DBPS_APPLIES = 1 << 20,	     /* an OK of this statement may change session state */
+	DBPS_PREPARED_USE = 1 << 21, /* one of its prepared statements may be a USE */
 };
 
-/* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1). */
+/* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1).
+ */
 struct dbps_stream {
 	__u32 left;    /* payload bytes of the current packet still to come */
 	__u32 got;     /* payload bytes of the current message so far, over continuation packets */
@@ -97,9 +102,9 @@ struct dbps_stream {
 };
 
 /*
- * An event between two statements finds the caches cold, and each line that it touches costs more than
- * the work: what every event needs comes first, in two lines. The storage of a socket puts eight bytes
- * of its own before the record, so that the lines end at 56 and 120.
+ * An event between two statements finds the caches cold, and each line that it touches costs more
+ * than the work: what every event needs comes first, in two lines. The storage of a socket puts
+ * eight bytes of its own before the record, so that the lines end at 56 and 120.
  */
 struct dbps_session {
 	/* Odd while a tap writes; a copy is whole when it is even and the same before and after. */
@@ -107,14 +112,14 @@ struct dbps_session {
 	__u32 flags; /* enum dbps_flag */
 	struct dbps_stream in;
 	struct dbps_stream out;
-	__u8 phase;   /* enum dbps_phase */
-	__u8 command; /* COM_* of the current statement, or of the last one */
-	__u8 family;  /* enum dbps_family */
+	__u8 phase;    /* enum dbps_phase */
+	__u8 command;  /* COM_* of the current statement, or of the last one */
+	__u8 family;   /* enum dbps_family */
 	__u8 text_off; /* offset of the text in the request's body */
-	__u16 status; /* server status of the last OK or EOF (protocol.md 1.7) */
-	__u8 lost;    /* an event of this session was not followed: framing starts anew */
-	__u8 armed;   /* the cancel map may have an entry; set without the lock, never cleared */
-	__u32 tid;    /* thread that read the current statement */
+	__u16 status;  /* server status of the last OK or EOF (protocol.md 1.7) */
+	__u8 lost;     /* an event of this session was not followed: framing starts anew */
+	__u8 armed;    /* the cancel map may have an entry; set without the lock, never cleared */
+	__u32 tid;     /* thread that read the current statement */
 	__u16 results; /* results of this statement that are complete (MORE_RESULTS) */
 	__u16 last_error; /* code of the last ERR, 0: none yet */
 	/* --- 56 bytes --- */
@@ -125,8 +130,8 @@ struct dbps_session {
 	__u64 bytes_in;
 	__u64 bytes_out;
 	__u32 defs_left;
-	__u32 stmt_id;	/* Execute: its prepared statement */
-	__u32 text_len; /* whole length of the text, bytes */
+	__u32 stmt_id;	    /* Execute: its prepared statement */
+	__u32 text_len;	    /* whole length of the text, bytes */
 	__u32 last_stmt_id; /* newest prepared statement, for direct execution (protocol.md 1.9) */
 	/* --- 120 bytes --- */
 	__u32 tgid;	   /* process that owns the server's end */
@@ -136,12 +141,12 @@ struct dbps_session {
 	__u64 cookie;
 	__u64 id; /* the server's connection id; PostgreSQL: process id */
 	__u64 connected_ns;
-	__u32 caps;	   /* agreed capability bits */
-	__u32 server_caps; /* as greeted */
-	__u32 client_pid;  /* Unix sockets: the peer's process, else 0 */
-	__u32 client_uid;  /* Unix sockets: the peer's user, valid with client_pid */
-	__u32 attr_pid;	   /* `_pid` of the connection attributes: the client's own claim */
-	__u32 netns;	   /* inode of the socket's network namespace */
+	__u32 caps;	      /* agreed capability bits */
+	__u32 server_caps;    /* as greeted */
+	__u32 client_pid;     /* Unix sockets: the peer's process, else 0 */
+	__u32 client_uid;     /* Unix sockets: the peer's user, valid with client_pid */
+	__u32 attr_pid;	      /* `_pid` of the connection attributes: the client's own claim */
+	__u32 netns;	      /* inode of the socket's network namespace */
 	__u8 local_addr[16];  /* network order; IPv4 in the first 4 bytes */
 	__u8 remote_addr[16]; /* network order */
 	__u16 local_port;
@@ -173,13 +178,13 @@ struct dbps_window {
 };
 
 /*
- * The request under way, or the last one. It is the value of the prepared map as it stands. Both maps
- * are made larger than the struct, for the text that is kept: see dbps_body(). Names are read in blocks
- * of DBPS_DB_MAX bytes, so that much lies behind each offset that is looked at.
+ * The request under way, or the last one. It is the value of the prepared map as it stands. Both
+ * maps are made larger than the struct, for the text that is kept: see dbps_body(). Names are read
+ * in blocks of DBPS_DB_MAX bytes, so that much lies behind each offset that is looked at.
  */
 struct dbps_request {
-	__u32 len;  /* payload bytes of the whole message */
-	__u32 have; /* of them in `body` */
+	__u32 len;				 /* payload bytes of the whole message */
+	__u32 have;				 /* of them in `body` */
 	__u8 body[DBPS_NAMES_MAX + DBPS_DB_MAX]; /* command byte, then text */
 };
 

@@ -1,6 +1,6 @@
 /*
- * The MySQL step, fed with conversations as a server's socket moves them: whole, a byte at a time, and cut
- * at every place. However the bytes are cut, the session must come out the same.
+ * The MySQL step, fed with conversations as a server's socket moves them: whole, a byte at a time,
+ * and cut at every place. However the bytes are cut, the session must come out the same.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,10 +28,10 @@ static __u64 clock_ns;
 
 #define DBPS_BODY_CAP (DBPS_TEXT_DEFAULT + 1)
 #define DBPS_STEP_FN  static
-#define DBPS_LOOP(n, function, context)                                     \
-	do {                                                                \
-		for (__u32 i_ = 0; i_ < (n) && !function(i_, context); i_++) \
-			;                                                   \
+#define DBPS_LOOP(n, function, context)                                                            \
+	do {                                                                                       \
+		for (__u32 i_ = 0; i_ < (n) && !function(i_, context); i_++)                       \
+			;                                                                          \
 	} while (0)
 #define dbps_now() (++clock_ns)
 
@@ -238,10 +238,14 @@ static struct dbps_record *play_all_cuts(const struct talk *t)
 #define OK_EOF	    "\xfe\x00\x00\x02\x00\x00\x00"
 #define OK_MORE	    "\x00\x00\x00\x0a\x00\x00\x00"
 #define ERROR_1064  "\xff\x28\x04#42000You have an error"
-#define DEFINITION  "\x03" "def\x00\x00\x00\x01" "1\x00\x0c\x3f\x00\x01\x00\x00\x00\x03\x81\x00\x00\x00\x00"
+#define DEFINITION                                                                                 \
+	"\x03"                                                                                     \
+	"def\x00\x00\x00\x01"                                                                      \
+	"1\x00\x0c\x3f\x00\x01\x00\x00\x00\x03\x81\x00\x00\x00\x00"
 
-#define CAPS_PLAIN (MYSQL_CONNECT_WITH_DB | (1u << 9) | MYSQL_SECURE_CONNECTION | \
-		    MYSQL_PLUGIN_AUTH | MYSQL_CONNECT_ATTRS)
+#define CAPS_PLAIN                                                                                 \
+	(MYSQL_CONNECT_WITH_DB | (1u << 9) | MYSQL_SECURE_CONNECTION | MYSQL_PLUGIN_AUTH |         \
+	 MYSQL_CONNECT_ATTRS)
 
 /* Login of `user` with database `db`, and the server's OK. */
 static void login(struct talk *t, uint32_t caps, const char *user, const char *db)
@@ -258,7 +262,10 @@ static void login(struct talk *t, uint32_t caps, const char *user, const char *d
 	if (caps & MYSQL_CONNECT_WITH_DB)
 		n += (size_t)sprintf((char *)p + n, "%s", db) + 1;
 	n += (size_t)sprintf((char *)p + n, "mysql_native_password") + 1;
-	memcpy(p + n, "\x1e\x04_pid\x04" "4711\x0cprogram_name\x06worker", 31);
+	memcpy(p + n,
+	       "\x1e\x04_pid\x04"
+	       "4711\x0cprogram_name\x06worker",
+	       31);
 	n += 31;
 	say(t, '<', true, 1, p, n);
 	NEXT(t, '>', 2, OK);
@@ -352,7 +359,9 @@ static void result_set(struct talk *t, bool deprecated, unsigned int rows)
 	if (!deprecated)
 		SAY(t, '>', seq++, EOF_PACKET);
 	for (unsigned int i = 0; i < rows; i++)
-		SAY(t, '>', seq++, "\x01" "1\xfb");
+		SAY(t, '>', seq++,
+		    "\x01"
+		    "1\xfb");
 	if (deprecated)
 		SAY(t, '>', seq++, OK_EOF);
 	else
@@ -418,7 +427,9 @@ static void test_multiple_results_end_with_the_last(void **state)
 	NEXT(&t, '>', 1, "\x01");
 	SAY(&t, '>', 2, DEFINITION);
 	SAY(&t, '>', 3, EOF_PACKET);
-	SAY(&t, '>', 4, "\x01" "1");
+	SAY(&t, '>', 4,
+	    "\x01"
+	    "1");
 	SAY(&t, '>', 5, EOF_MORE);
 	NEXT(&t, '>', 6, OK_MORE);
 	r = play_all_cuts(&t);
@@ -439,8 +450,12 @@ static void test_error_is_kept_and_progress_is_not_one(void **state)
 
 	(void)state;
 	login(&t, CAPS_PLAIN, "alice", "shop");
-	NEXT(&t, '<', 0, "\x03" "alter table t");
-	NEXT(&t, '>', 1, "\xff\xff\xff\x01\x01\x02\x00\x00\x00\x05" "copying");
+	NEXT(&t, '<', 0,
+	     "\x03"
+	     "alter table t");
+	NEXT(&t, '>', 1,
+	     "\xff\xff\xff\x01\x01\x02\x00\x00\x00\x05"
+	     "copying");
 	r = play_all_cuts(&t);
 	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
 	assert_int_equal(r->s.errors, 0);
@@ -548,7 +563,8 @@ static void test_use_among_other_statements(void **state)
 static void test_session_tracking_gives_the_schema(void **state)
 {
 	static const char tracked[] = "\x00\x00\x00\x02\x40\x00\x00\x00\x0c"
-				      "\x00\x03\x01" "a\x00\x01\x05\x04next";
+				      "\x00\x03\x01"
+				      "a\x00\x01\x05\x04next";
 	struct dbps_record *r;
 	struct talk t;
 
@@ -576,7 +592,9 @@ static void test_init_db_and_dropped_database(void **state)
 	r = play_all_cuts(&t);
 	assert_db(r, "stock");
 	free(r);
-	NEXT(&t, '<', 0, "\x03" "drop database stock");
+	NEXT(&t, '<', 0,
+	     "\x03"
+	     "drop database stock");
 	NEXT(&t, '>', 1, "\x00\x00\x00\x02\x01\x00\x00");
 	r = play_all_cuts(&t);
 	assert_db(r, "");
@@ -590,7 +608,9 @@ static void test_change_user(void **state)
 
 	(void)state;
 	login(&t, CAPS_PLAIN, "alice", "shop");
-	NEXT(&t, '<', 0, "\x11" "bob\0\x02zzstock\0\x21\x00");
+	NEXT(&t, '<', 0,
+	     "\x11"
+	     "bob\0\x02zzstock\0\x21\x00");
 	NEXT(&t, '>', 1, "\xfemysql_native_password\0aaaa");
 	NEXT(&t, '<', 2, "xxxx");
 	r = play_all_cuts(&t);
@@ -699,9 +719,15 @@ static void test_binlog_dump_streams(void **state)
 
 	(void)state;
 	login(&t, CAPS_PLAIN, "repl", "");
-	NEXT(&t, '<', 0, "\x12\x04\x00\x00\x00\x00\x00\x01\x00\x00\x00" "bin.1");
-	NEXT(&t, '>', 1, "\x00" "event one");
-	NEXT(&t, '>', 2, "\x00" "event two");
+	NEXT(&t, '<', 0,
+	     "\x12\x04\x00\x00\x00\x00\x00\x01\x00\x00\x00"
+	     "bin.1");
+	NEXT(&t, '>', 1,
+	     "\x00"
+	     "event one");
+	NEXT(&t, '>', 2,
+	     "\x00"
+	     "event two");
 	r = play_all_cuts(&t);
 	assert_int_equal(r->s.phase, DBPS_PHASE_STREAM);
 	free(r);
@@ -718,13 +744,17 @@ static void test_transaction_is_seen_in_the_status(void **state)
 
 	(void)state;
 	login(&t, CAPS_PLAIN, "alice", "shop");
-	NEXT(&t, '<', 0, "\x03" "begin");
+	NEXT(&t, '<', 0,
+	     "\x03"
+	     "begin");
 	NEXT(&t, '>', 1, OK_IN_TRANS);
 	r = play_all_cuts(&t);
 	assert_true(r->s.flags & DBPS_IN_TRANSACTION);
 	assert_int_equal(r->s.trx_start_ns, r->s.start_ns);
 	free(r);
-	NEXT(&t, '<', 0, "\x03" "commit");
+	NEXT(&t, '<', 0,
+	     "\x03"
+	     "commit");
 	NEXT(&t, '>', 1, OK);
 	r = play_all_cuts(&t);
 	assert_false(r->s.flags & DBPS_IN_TRANSACTION);
@@ -746,7 +776,7 @@ static void test_request_over_16_mib(void **state)
 	for (at = 0; at < 4 + MYSQL_PACKET_FULL; at += 0x10000)
 		server_reads(r, big + at,
 			     4 + MYSQL_PACKET_FULL - at < 0x10000 ? 4 + MYSQL_PACKET_FULL - at
-								   : 0x10000);
+								  : 0x10000);
 	assert_int_equal(n_begun, 0);
 	server_reads(r, "\x02\x00\x00\x01", 4);
 	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
@@ -796,10 +826,16 @@ static void test_pipelined_requests_are_told_apart(void **state)
 	(void)state;
 	r->s.phase = DBPS_PHASE_IDLE;
 	server_reads(r, "\x02\x00\x00\x00", 4);
-	server_reads(r, "\x03" "a", 2);
+	server_reads(r,
+		     "\x03"
+		     "a",
+		     2);
 	server_sends(r, "\x07\x00\x00\x01" OK, 11);
 	server_reads(r, "\x02\x00\x00\x00", 4);
-	server_reads(r, "\x03" "b", 2);
+	server_reads(r,
+		     "\x03"
+		     "b",
+		     2);
 	assert_int_equal(r->s.sequence, 2);
 	assert_int_equal(r->request.body[1], 'b');
 	assert_int_equal(n_resyncs, 0);

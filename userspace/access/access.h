@@ -1,6 +1,7 @@
 /*
  * Who may see and kill what. root may do all; others get PROCESS and SUPER from the config, by user
- * or group; everyone sees and kills own sessions: those whose client process belongs to the same uid.
+ * or group; everyone sees and kills own sessions: those whose client process belongs to the same
+ * uid.
  */
 #ifndef DBPS_ACCESS_H
 #define DBPS_ACCESS_H

@@ -9,8 +9,8 @@ struct dbps_daemon;
 struct dbps_console;
 
 /**
- * @brief Make the socket (config.socket, its directory too, mode 0666; who may do what is decided by peer
- *        credentials) and listen. A stale socket file of a daemon that is gone is replaced, a live
+ * @brief Make the socket (config.socket, its directory too, mode 0666; who may do what is decided
+ * by peer credentials) and listen. A stale socket file of a daemon that is gone is replaced, a live
  *        one is -EADDRINUSE.
  * @param ret_console Owned by the caller (dbps_console_free()).
  */

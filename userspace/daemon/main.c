@@ -1,6 +1,6 @@
 /*
- * dbpsd: the daemon. Makes its parts in order, tells systemd that it is ready, and then sleeps in one
- * poll() until a server starts or ends, a kill settles, somebody connects, or a signal comes.
+ * dbpsd: the daemon. Makes its parts in order, tells systemd that it is ready, and then sleeps in
+ * one poll() until a server starts or ends, a kill settles, somebody connects, or a signal comes.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -21,11 +21,13 @@
 static const char usage[] =
 	"dbpsd: shows and kills the database sessions of this host, from the kernel\n"
 	"\n"
-	"usage: dbpsd [--config FILE] [--socket PATH] [--pin DIR|none] [--set KEY=VALUE] [--verbose]\n"
+	"usage: dbpsd [--config FILE] [--socket PATH] [--pin DIR|none] [--set KEY=VALUE] "
+	"[--verbose]\n"
 	"\n"
 	"  --config FILE     settings (default " DBPS_CONFIG_FILE ", which need not exist)\n"
 	"  --socket PATH     console socket (default " DBPS_SOCKET_PATH ")\n"
-	"  --pin DIR|none    where the BPF maps are pinned, so that sessions outlive a crash of the\n"
+	"  --pin DIR|none    where the BPF maps are pinned, so that sessions outlive a crash of "
+	"the\n"
 	"                    daemon (default " DBPS_PIN_DIR ")\n"
 	"  --set KEY=VALUE   one setting, as the file has it: --set session.text_bytes=4096\n"
 	"  --verbose         log what is done\n"
@@ -252,8 +254,8 @@ static int run(struct dbps_daemon *daemon)
 }
 
 /*
- * The threads are many and mostly asleep: one arena serves them, and snapshots and type data are given
- * back to the system when they are freed.
+ * The threads are many and mostly asleep: one arena serves them, and snapshots and type data are
+ * given back to the system when they are freed.
  */
 static void keep_memory_small(void)
 {

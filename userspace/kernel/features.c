@@ -1,6 +1,6 @@
 /*
- * Features: what this kernel allows, asked of its BTF and by tries that change nothing. Versions are not
- * compared: distributions carry features back.
+ * Features: what this kernel allows, asked of its BTF and by tries that change nothing. Versions
+ * are not compared: distributions carry features back.
  */
 #include "kernel.h"
 
@@ -33,7 +33,7 @@ typedef void (*probe_fn)(const struct probe_context *context, const char *arg,
 			 struct dbps_feature *feature);
 
 __attribute__((format(printf, 2, 3))) static void absent(struct dbps_feature *feature,
-							  const char *format, ...)
+							 const char *format, ...)
 {
 	va_list args;
 
@@ -135,8 +135,8 @@ static void probe_loop(const struct probe_context *context, const char *arg,
 		       struct dbps_feature *feature)
 {
 	(void)arg;
-	feature->present = context->btf && btf__find_by_name_kind(context->btf, "bpf_loop",
-								  BTF_KIND_FUNC) >= 0;
+	feature->present = context->btf &&
+			   btf__find_by_name_kind(context->btf, "bpf_loop", BTF_KIND_FUNC) >= 0;
 	if (!feature->present)
 		absent(feature, "Linux 5.17 added it");
 }
@@ -160,9 +160,11 @@ static void probe_destroy(const struct probe_context *context, const char *arg,
 		struct nlmsghdr header;
 		struct inet_diag_req_v2 request;
 	} message = {
-		.header = {.nlmsg_len = sizeof(message), .nlmsg_type = SOCK_DESTROY,
+		.header = {.nlmsg_len = sizeof(message),
+			   .nlmsg_type = SOCK_DESTROY,
 			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
-		.request = {.sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP,
+		.request = {.sdiag_family = AF_INET,
+			    .sdiag_protocol = IPPROTO_TCP,
 			    .idiag_states = 1 << TCP_ESTABLISHED,
 			    .id = {.idiag_cookie = {~0U - 1, ~0U - 1}}},
 	};
@@ -203,43 +205,76 @@ static const struct {
 	probe_fn probe;
 	const char *arg;
 } probes[] = {
-	{{.name = "BTF", .used_for = "finding kernel fields and tracepoints", .needed = true,
+	{{.name = "BTF",
+	  .used_for = "finding kernel fields and tracepoints",
+	  .needed = true,
 	  .lost = "dbpsd does not start"},
-	 probe_btf, NULL},
-	{{.name = "tp_btf/sock_recv_length", .used_for = "the tap: what servers read",
-	  .needed = true, .lost = "dbpsd does not start"},
-	 probe_tracepoint, "sock_recv_length"},
-	{{.name = "tp_btf/sock_send_length", .used_for = "the tap: what servers send",
-	  .needed = true, .lost = "dbpsd does not start"},
-	 probe_tracepoint, "sock_send_length"},
-	{{.name = "socket storage", .used_for = "session records", .needed = true,
+	 probe_btf,
+	 NULL},
+	{{.name = "tp_btf/sock_recv_length",
+	  .used_for = "the tap: what servers read",
+	  .needed = true,
 	  .lost = "dbpsd does not start"},
-	 probe_map, "24" /* BPF_MAP_TYPE_SK_STORAGE */},
-	{{.name = "iter/bpf_sk_storage_map", .used_for = "the snapshot", .needed = true,
+	 probe_tracepoint,
+	 "sock_recv_length"},
+	{{.name = "tp_btf/sock_send_length",
+	  .used_for = "the tap: what servers send",
+	  .needed = true,
 	  .lost = "dbpsd does not start"},
-	 probe_iterator, "bpf_sk_storage_map"},
-	{{.name = "iter/task_file", .used_for = "sessions older than dbpsd", .needed = true,
+	 probe_tracepoint,
+	 "sock_send_length"},
+	{{.name = "socket storage",
+	  .used_for = "session records",
+	  .needed = true,
 	  .lost = "dbpsd does not start"},
-	 probe_iterator, "task_file"},
-	{{.name = "bpf_loop", .used_for = "following many packets of one call", .needed = true,
+	 probe_map,
+	 "24" /* BPF_MAP_TYPE_SK_STORAGE */},
+	{{.name = "iter/bpf_sk_storage_map",
+	  .used_for = "the snapshot",
+	  .needed = true,
 	  .lost = "dbpsd does not start"},
-	 probe_loop, NULL},
-	{{.name = "BPF ring buffer", .used_for = "waking dbpsd", .needed = true,
+	 probe_iterator,
+	 "bpf_sk_storage_map"},
+	{{.name = "iter/task_file",
+	  .used_for = "sessions older than dbpsd",
+	  .needed = true,
 	  .lost = "dbpsd does not start"},
-	 probe_map, "27" /* BPF_MAP_TYPE_RINGBUF */},
-	{{.name = "BPF file system", .used_for = "sessions that outlive a crash of dbpsd",
+	 probe_iterator,
+	 "task_file"},
+	{{.name = "bpf_loop",
+	  .used_for = "following many packets of one call",
+	  .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_loop,
+	 NULL},
+	{{.name = "BPF ring buffer",
+	  .used_for = "waking dbpsd",
+	  .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_map,
+	 "27" /* BPF_MAP_TYPE_RINGBUF */},
+	{{.name = "BPF file system",
+	  .used_for = "sessions that outlive a crash of dbpsd",
 	  .instead = "nothing is pinned with --pin none",
 	  .lost = "after a crash, sessions are followed anew from then on"},
-	 probe_bpffs, "/sys/fs/bpf"},
-	{{.name = "SOCK_DESTROY", .used_for = "KILL CONNECTION: reset of a TCP session",
-	  .instead = "shutdown through pidfd_getfd", .lost = "the client sees an end of file, no reset"},
-	 probe_destroy, NULL},
-	{{.name = "pidfd_getfd", .used_for = "KILL CONNECTION: end of a Unix socket session",
+	 probe_bpffs,
+	 "/sys/fs/bpf"},
+	{{.name = "SOCK_DESTROY",
+	  .used_for = "KILL CONNECTION: reset of a TCP session",
+	  .instead = "shutdown through pidfd_getfd",
+	  .lost = "the client sees an end of file, no reset"},
+	 probe_destroy,
+	 NULL},
+	{{.name = "pidfd_getfd",
+	  .used_for = "KILL CONNECTION: end of a Unix socket session",
 	  .lost = "idle sessions on Unix sockets are ended by the control link only"},
-	 probe_pidfd, NULL},
-	{{.name = "fexit", .used_for = "nothing on this kernel: the tracepoints serve",
+	 probe_pidfd,
+	 NULL},
+	{{.name = "fexit",
+	  .used_for = "nothing on this kernel: the tracepoints serve",
 	  .lost = "nothing while the tracepoints are there"},
-	 probe_fexit, "sock_recvmsg"},
+	 probe_fexit,
+	 "sock_recvmsg"},
 };
 
 int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)

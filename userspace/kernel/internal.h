@@ -1,6 +1,6 @@
 /*
- * What the files of userspace/kernel share: the kernel object, which is descriptors and two mappings,
- * whether the programs were loaded by this daemon or pinned by an earlier one.
+ * What the files of userspace/kernel share: the kernel object, which is descriptors and two
+ * mappings, whether the programs were loaded by this daemon or pinned by an earlier one.
  */
 #ifndef DBPS_KERNEL_INTERNAL_H
 #define DBPS_KERNEL_INTERNAL_H
@@ -51,7 +51,8 @@ struct dbps_kernel {
 /** @brief Make the ring buffer reader over map_fd[MAP_EVENTS]. 0 or a negative errno. */
 int kernel_events_open(struct dbps_kernel *kernel);
 
-/** @brief Tell the session that it has a cancel. 0; -ESRCH when there is no such session; negative errno. */
+/** @brief Tell the session that it has a cancel. 0; -ESRCH when there is no such session; negative
+ * errno. */
 int kernel_arm(struct dbps_kernel *kernel, __u64 cookie);
 
 /** @brief Forget the cancels of an earlier daemon. */

@@ -40,8 +40,8 @@ bool dbps_kernel_taken_over(const struct dbps_kernel *kernel);
  * @brief Read all sessions in one pass over the sockets' storage.
  * @param cookie Only this session; 0 for all.
  * @param text_bytes Statement text wanted of each row, cut to what was loaded with.
- * @param ret_data Whole struct dbps_snapshot_row records, one after the other, each `size` bytes and
- *        aligned to 8; owned by the caller (free()). NULL with *ret_len 0 when there are none.
+ * @param ret_data Whole struct dbps_snapshot_row records, one after the other, each `size` bytes
+ * and aligned to 8; owned by the caller (free()). NULL with *ret_len 0 when there are none.
  * @return 0 or a negative errno; outputs untouched on failure.
  */
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
@@ -76,8 +76,8 @@ int dbps_kernel_server_remove(struct dbps_kernel *kernel, pid_t tgid);
 int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *ret_n);
 
 /**
- * @brief Arm a cancel: from now on the kernel settles it with what it sees. What ended before is not
- *        settled: read the session again.
+ * @brief Arm a cancel: from now on the kernel settles it with what it sees. What ended before is
+ * not settled: read the session again.
  * @return 0; -EEXIST when one is armed for this session; -ESRCH when the session is gone; other
  *         negative errno.
  */

@@ -1,6 +1,7 @@
 /*
- * Load: makes the kernel object. The programs are loaded and attached, or, when an earlier daemon died and
- * left pins of the same build and settings, taken over as they run, so that no session is lost.
+ * Load: makes the kernel object. The programs are loaded and attached, or, when an earlier daemon
+ * died and left pins of the same build and settings, taken over as they run, so that no session is
+ * lost.
  */
 #include "internal.h"
 
@@ -24,21 +25,21 @@
 #include "log/log.h"
 
 static const char *const map_names[MAP_N] = {
-	[MAP_SESSIONS] = "dbps_sessions", [MAP_SERVERS] = "dbps_servers",
-	[MAP_CANCELS] = "dbps_cancels",	  [MAP_PREPARED] = "dbps_prepared",
+	[MAP_SESSIONS] = "dbps_sessions",   [MAP_SERVERS] = "dbps_servers",
+	[MAP_CANCELS] = "dbps_cancels",	    [MAP_PREPARED] = "dbps_prepared",
 	[MAP_ADOPTIONS] = "dbps_adoptions", [MAP_CONTROL] = "dbps_control",
-	[MAP_META] = "dbps_meta",	  [MAP_LOSSES] = "dbps_losses",
-	[MAP_PORTS] = "dbps_ports",	  [MAP_EVENTS] = "dbps_events",
+	[MAP_META] = "dbps_meta",	    [MAP_LOSSES] = "dbps_losses",
+	[MAP_PORTS] = "dbps_ports",	    [MAP_EVENTS] = "dbps_events",
 };
 
 static const char *const link_names[LINK_N] = {
-	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send", [LINK_SNAPSHOT] = "dbps_snapshot",
+	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send",	[LINK_SNAPSHOT] = "dbps_snapshot",
 	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
 };
 
 /* One sentence for the sysadmin, and the error to return with it. */
 __attribute__((format(printf, 3, 4))) static int say_why(char **ret_why, int r, const char *format,
-							  ...)
+							 ...)
 {
 	va_list args;
 
@@ -212,13 +213,16 @@ static int refuse_load(int r, char **ret_why)
 	if (f && getline(&lockdown, &size, f) > 0)
 		lockdown[strcspn(lockdown, "\n")] = 0;
 	if (r == -EPERM || r == -EACCES)
-		return say_why(ret_why, r,
-			       "this kernel refuses the BPF programs (%s%s%s): dbpsd needs root, or "
-			       "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_PTRACE",
-			       strerror(-r), lockdown ? "; lockdown " : "", lockdown ?: "");
-	return say_why(ret_why, r == -ENOMEM ? r : -EOPNOTSUPP,
-		       "this kernel cannot run the BPF programs (%s): Linux 6.3 or newer with BTF is "
-		       "needed; `dbps doctor` tells what is missing", strerror(-r));
+		return say_why(
+			ret_why, r,
+			"this kernel refuses the BPF programs (%s%s%s): dbpsd needs root, or "
+			"CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_PTRACE",
+			strerror(-r), lockdown ? "; lockdown " : "", lockdown ?: "");
+	return say_why(
+		ret_why, r == -ENOMEM ? r : -EOPNOTSUPP,
+		"this kernel cannot run the BPF programs (%s): Linux 6.3 or newer with BTF is "
+		"needed; `dbps doctor` tells what is missing",
+		strerror(-r));
 }
 
 static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *options,
@@ -345,16 +349,20 @@ static int open_pin_dir(struct dbps_kernel *kernel, char **ret_why)
 		return say_why(ret_why, -errno, "cannot make the pin directory '%s': %s", dir,
 			       strerror(errno));
 	if (statfs(dir, &fs) || fs.f_type != BPF_FS_MAGIC)
-		return say_why(ret_why, -ENOTSUP,
-			       "the pin directory '%s' is not on a BPF file system; mount one, or use "
-			       "`--pin none`", dir);
+		return say_why(
+			ret_why, -ENOTSUP,
+			"the pin directory '%s' is not on a BPF file system; mount one, or use "
+			"`--pin none`",
+			dir);
 	kernel->pin_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (kernel->pin_fd < 0)
 		return say_why(ret_why, -errno, "cannot open '%s': %s", dir, strerror(errno));
 	if (flock(kernel->pin_fd, LOCK_EX | LOCK_NB))
-		return say_why(ret_why, -EBUSY,
-			       "another dbpsd uses the pin directory '%s'; give this one its own with "
-			       "`--pin DIR` and `--socket PATH`", dir);
+		return say_why(
+			ret_why, -EBUSY,
+			"another dbpsd uses the pin directory '%s'; give this one its own with "
+			"`--pin DIR` and `--socket PATH`",
+			dir);
 	return 0;
 }
 
@@ -365,8 +373,8 @@ static int map_memory(struct dbps_kernel *kernel)
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	void *control, *ports;
 
-	control = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED,
-		       kernel->map_fd[MAP_CONTROL], 0);
+	control = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, kernel->map_fd[MAP_CONTROL],
+		       0);
 	if (control == MAP_FAILED)
 		return -errno;
 	kernel->control = control;
@@ -381,13 +389,15 @@ static int map_memory(struct dbps_kernel *kernel)
 static int check_host(char **ret_why)
 {
 	if (geteuid() != 0)
-		return say_why(ret_why, -EPERM,
-			       "dbpsd needs root: it loads BPF programs and looks into the sockets of "
-			       "other users' processes");
+		return say_why(
+			ret_why, -EPERM,
+			"dbpsd needs root: it loads BPF programs and looks into the sockets of "
+			"other users' processes");
 	if (access("/sys/kernel/btf/vmlinux", R_OK))
-		return say_why(ret_why, -EOPNOTSUPP,
-			       "this kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with "
-			       "CONFIG_DEBUG_INFO_BTF=y");
+		return say_why(
+			ret_why, -EOPNOTSUPP,
+			"this kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with "
+			"CONFIG_DEBUG_INFO_BTF=y");
 	return 0;
 }
 

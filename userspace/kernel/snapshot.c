@@ -1,6 +1,6 @@
 /*
- * The iterators as functions: snapshot, join and adoption. Each run is told what to do through the control
- * map, so one runs at a time.
+ * The iterators as functions: snapshot, join and adoption. Each run is told what to do through the
+ * control map, so one runs at a time.
  */
 #include "internal.h"
 
@@ -22,8 +22,8 @@ static int read_iter(int link_fd, char **data, size_t *len, size_t *size)
 	if (fd < 0)
 		return -errno;
 	for (;;) {
-		if (*size - *len < 64 * 1024) {
-			size_t more = *size ? *size * 2 : 64 * 1024;
+		if (*size - *len < (size_t)64 * 1024) {
+			size_t more = *size ? *size * 2 : (size_t)64 * 1024;
 			char *bigger = realloc(*data, more);
 
 			if (!bigger)
@@ -42,7 +42,8 @@ static int read_iter(int link_fd, char **data, size_t *len, size_t *size)
 	}
 }
 
-/* Take the torn rows out of the data; their cookies are put at the front of it, returned as count. */
+/* Take the torn rows out of the data; their cookies are put at the front of it, returned as count.
+ */
 static size_t split_torn(char *data, size_t *len, __u64 **ret_torn)
 {
 	size_t from = 0, to = 0, n = 0;
@@ -102,7 +103,7 @@ static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned in
 	if (r)
 		return r;
 	if (!cookie)
-		kernel->snapshot_hint = *len + *len / 4 + 128 * 1024;
+		kernel->snapshot_hint = *len + *len / 4 + (size_t)128 * 1024;
 	n_torn = split_torn(*data, len, &torn);
 	for (size_t i = 0; i < n_torn && !r; i++)
 		r = read_again(kernel, torn[i], data, len, &size);
