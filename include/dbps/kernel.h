@@ -9,16 +9,15 @@
 
 /* Every loss has a name here and in dbps_loss_names (userspace/kernel/losses.c). */
 enum dbps_loss {
-	DBPS_LOSS_NO_STORAGE,	    /* session not followed: the kernel gave no storage */
-	DBPS_LOSS_CONTENDED,	    /* two threads on one socket at once: event not followed */
-	DBPS_LOSS_UNREADABLE,	    /* the caller's buffer could not be read */
-	DBPS_LOSS_UNKNOWN_CALL,	    /* bytes moved by a system call that is not understood */
-	DBPS_LOSS_BAD_PACKET,	    /* packets that break the protocol */
-	DBPS_LOSS_TOO_MANY_PACKETS, /* more packets in one call than are followed */
-	DBPS_LOSS_RESYNC,	    /* answers whose end was taken from the next request */
-	DBPS_LOSS_PREPARED_TEXT,    /* prepared texts that did not fit into the map */
-	DBPS_LOSS_EVENT,	    /* ring buffer full: event not delivered */
-	DBPS_LOSS_TORN,		    /* rows skipped by a snapshot as they kept changing */
+	DBPS_LOSS_NO_STORAGE,	 /* session not followed: the kernel gave no storage */
+	DBPS_LOSS_CONTENDED,	 /* two threads on one socket at once: event not followed */
+	DBPS_LOSS_UNREADABLE,	 /* the caller's buffer could not be read, or not to its end */
+	DBPS_LOSS_UNKNOWN_CALL,	 /* bytes moved by a system call that is not understood */
+	DBPS_LOSS_BAD_PACKET,	 /* packets that break the protocol */
+	DBPS_LOSS_RESYNC,	 /* answers whose end was taken from the next request */
+	DBPS_LOSS_PREPARED_TEXT, /* prepared texts that did not fit into the map */
+	DBPS_LOSS_EVENT,	 /* ring buffer full: event not delivered */
+	DBPS_LOSS_TORN,		 /* rows skipped by a snapshot as they kept changing */
 	DBPS_LOSS_N,
 };
 

@@ -107,8 +107,8 @@ int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_
 }
 
 const char *const dbps_loss_names[DBPS_LOSS_N] = {
-	"no_storage", "contended", "unreadable",    "unknown_call", "bad_packet",
-	"packets",    "resync",	   "prepared_text", "event",	    "torn",
+	"no_storage", "contended",     "unreadable", "unknown_call", "bad_packet",
+	"resync",     "prepared_text", "event",	     "torn",
 };
 
 int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N])

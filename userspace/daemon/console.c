@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,15 +27,6 @@
 
 #define STACK_BYTES (256 << 10)
 #define BACKLOG	    128
-
-/*
- * A list of thousands of sessions takes megabytes for a moment, in any of many threads. As it
- * comes, malloc() keeps an arena for each and, after the first large block was freed, does not give
- * the next one back: 38 MB stayed resident after 8 lists of 4,000 sessions, 9 MB with these, at the
- * same speed.
- */
-#define MALLOC_ARENAS	  2
-#define MALLOC_MMAP_BYTES (128 << 10)
 
 struct client {
 	struct client *next;
@@ -168,13 +158,6 @@ static int open_spare(void)
 	return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static void give_memory_back(void)
-{
-	mallopt(M_ARENA_MAX, MALLOC_ARENAS);
-	mallopt(M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES);
-	mallopt(M_TRIM_THRESHOLD, MALLOC_MMAP_BYTES);
-}
-
 int dbps_console_new(struct dbps_daemon *daemon, struct dbps_console **ret_console)
 {
 	struct dbps_console *console = calloc(1, sizeof(*console));
@@ -182,7 +165,6 @@ int dbps_console_new(struct dbps_daemon *daemon, struct dbps_console **ret_conso
 
 	if (!console)
 		return -ENOMEM;
-	give_memory_back();
 	console->daemon = daemon;
 	console->fd = -1;
 	console->spare_fd = open_spare();

@@ -17,7 +17,6 @@ const char *const dbps_loss_names[DBPS_LOSS_N] = {
 	[DBPS_LOSS_UNREADABLE] = "buffers_unreadable",
 	[DBPS_LOSS_UNKNOWN_CALL] = "calls_unknown",
 	[DBPS_LOSS_BAD_PACKET] = "packets_bad",
-	[DBPS_LOSS_TOO_MANY_PACKETS] = "packets_too_many",
 	[DBPS_LOSS_RESYNC] = "answers_resynced",
 	[DBPS_LOSS_PREPARED_TEXT] = "prepared_texts_lost",
 	[DBPS_LOSS_EVENT] = "events_dropped",
