@@ -737,6 +737,55 @@ static void a_session_of_an_unknown_server_can_be_cut(void **state)
 	check_connection(DBPS_KILL_CONFIRMED, "session closed", "reset");
 }
 
+/* --- many --- */
+
+static struct dbps_kill_item item_of(uint64_t cookie, uint64_t sequence, bool executes)
+{
+	return (struct dbps_kill_item){
+		.id = ID, .cookie = cookie, .sequence = sequence, .executes = executes};
+}
+
+static void each_of_many_is_judged_again(void **state)
+{
+	struct dbps_caller caller = {.uid = 0};
+	struct dbps_kill_request request = {
+		.connection = true, .timeout_ms = 60, .caller = &caller};
+	struct dbps_kill_item items[] = {
+		item_of(COOKIE + 1, 3, false),
+		item_of(COOKIE, 2, false),
+		item_of(COOKIE, 3, true),
+		item_of(COOKIE, 3, false),
+	};
+
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	dbps_kill_many(NULL, NULL, &request, items, 4);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(items[i].answer.outcome, DBPS_KILL_MISSED);
+		assert_non_null(strstr(items[i].answer.text, "has changed since it was chosen"));
+	}
+	assert_int_equal(items[3].answer.outcome, DBPS_KILL_CONFIRMED);
+	assert_string_equal(world.done, "reset");
+	assert_int_equal(world.n_arms, world.n_disarms);
+}
+
+static void one_of_many_that_goes_on_when_it_is_armed_is_left_alone(void **state)
+{
+	struct dbps_caller caller = {.uid = 0};
+	struct dbps_kill_request request = {
+		.connection = true, .timeout_ms = 60, .caller = &caller};
+	struct dbps_kill_item item = item_of(COOKIE, 3, true);
+
+	(void)state;
+	world.ends_at = WHEN_ARMED;
+	world.ends_with = 0;
+	dbps_kill_many(NULL, NULL, &request, &item, 1);
+	assert_non_null(strstr(item.answer.text, "has changed since it was chosen"));
+	assert_string_equal(world.done, "");
+	assert_int_equal(world.n_arms, world.n_disarms);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, set_up)
 
 int main(void)
@@ -781,6 +830,8 @@ int main(void)
 		TEST(where_the_socket_cannot_be_ended_the_server_closes),
 		TEST(what_nothing_can_close_is_refused),
 		TEST(a_session_of_an_unknown_server_can_be_cut),
+		TEST(each_of_many_is_judged_again),
+		TEST(one_of_many_that_goes_on_when_it_is_armed_is_left_alone),
 	};
 
 	return cmocka_run_group_tests_name("kill_kill", tests, NULL, NULL);

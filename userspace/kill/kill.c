@@ -42,6 +42,7 @@ enum {
 
 struct kill {
 	const struct dbps_kill_request *request;
+	const struct dbps_kill_item *item; /* what was chosen, NULL: only an id was given */
 	struct dbps_kill_answer *answer;
 	struct dbps_kill_target target;
 	uint64_t begin_ns;
@@ -147,6 +148,19 @@ static bool authorise(struct kill *kill, const struct dbps_row *row)
 	return false;
 }
 
+/* Whether it still is as it was when it was chosen; if not, that is the answer. */
+static bool as_chosen(struct kill *kill, const struct dbps_session *now)
+{
+	const struct dbps_kill_item *item = kill->item;
+
+	if (!item || (now && now->cookie == item->cookie && now->sequence == item->sequence &&
+		      dbps_session_executes(now) == item->executes))
+		return true;
+	answer(kill, DBPS_KILL_MISSED, "missed: session %llu has changed since it was chosen",
+	       shown_id(kill));
+	return false;
+}
+
 static bool find_session(struct kill *kill)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
@@ -159,7 +173,7 @@ static bool find_session(struct kill *kill)
 		return false;
 	}
 	row = dbps_rows_find(rows, kill->request->id);
-	if (!authorise(kill, row))
+	if (!as_chosen(kill, row ? row->session : NULL) || !authorise(kill, row))
 		return false;
 	target->session = *row->session;
 	if (row->server == UINT32_MAX ||
@@ -464,6 +478,8 @@ static void kill_query_armed(struct kill *kill)
 		refuse(kill, ER_UNKNOWN, "cannot read the session: %s", strerror(-r));
 		return;
 	}
+	if (r == 0 && !as_chosen(kill, &now))
+		return;
 	if (r == -ENOENT || !is_our_statement(kill, &now)) {
 		dbps_kernel_cancel_get(kill->target.kernel, kill->target.session.cookie,
 				       &kill->cancel);
@@ -585,7 +601,8 @@ static void kill_connection(struct kill *kill)
 	r = reread(kill, &now);
 	if (r == 0) {
 		kill->target.session = now;
-		close_connection(kill);
+		if (as_chosen(kill, &now))
+			close_connection(kill);
 	} else if (r == -ENOENT) {
 		answer(kill, DBPS_KILL_MISSED, "missed: the session had closed by itself");
 	} else {
@@ -593,11 +610,13 @@ static void kill_connection(struct kill *kill)
 	}
 }
 
-void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
-	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)
+static void kill_one(struct dbps_kernel *kernel, struct dbps_registry *registry,
+		     const struct dbps_kill_request *request, const struct dbps_kill_item *item,
+		     struct dbps_kill_answer *ret_answer)
 {
 	struct kill kill = {
 		.request = request,
+		.item = item,
 		.answer = ret_answer,
 		.begin_ns = dbps_clock_ns(),
 	};
@@ -616,4 +635,21 @@ void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
 	else
 		kill_query(&kill);
 	disarm(&kill);
+}
+
+void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
+	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)
+{
+	kill_one(kernel, registry, request, NULL, ret_answer);
+}
+
+void dbps_kill_many(struct dbps_kernel *kernel, struct dbps_registry *registry,
+		    const struct dbps_kill_request *request, struct dbps_kill_item *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct dbps_kill_request one = *request;
+
+		one.id = items[i].id;
+		kill_one(kernel, registry, &one, &items[i], &items[i].answer);
+	}
 }

@@ -5,10 +5,12 @@
 #ifndef DBPS_KILL_H
 #define DBPS_KILL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "access/access.h"
 
+struct dbps_audit;
 struct dbps_kernel;
 struct dbps_registry;
 
@@ -19,11 +21,20 @@ enum dbps_kill_outcome {
 	DBPS_KILL_REFUSED,   /* `error` says why */
 };
 
+/* When a connection is closed: at once, or drained: when what it runs, or its transaction, is over.
+ */
+enum dbps_kill_when { DBPS_KILL_NOW, DBPS_KILL_AFTER_STATEMENT, DBPS_KILL_AFTER_TRANSACTION };
+
 struct dbps_kill_request {
-	uint64_t id;	 /* as shown */
-	bool connection; /* false: KILL QUERY */
-	int timeout_ms;	 /* how long to wait for the outcome; 2000 by default */
+	uint64_t id;		  /* as shown on the whole-host console */
+	bool connection;	  /* false: KILL QUERY */
+	bool soft;		  /* KILL SOFT of MariaDB: by the server's own hand only */
+	enum dbps_kill_when when; /* other than now: a connection's alone */
+	int timeout_ms;		  /* how long to wait for the outcome; 2000 by default */
 	const struct dbps_caller *caller;
+	const char *statement;	  /* the KILL as it was written, for the audit; NULL: none */
+	const char *reason;	  /* NULL: none */
+	struct dbps_audit *audit; /* NULL: not audited */
 };
 
 struct dbps_kill_answer {
@@ -41,5 +52,25 @@ struct dbps_kill_answer {
 /** @brief Carry out one kill. Blocks up to timeout_ms. Always fills ret_answer. */
 void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
 	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer);
+
+/* One of many: a session as it stood when it was chosen. */
+struct dbps_kill_item {
+	uint64_t id;			/* as shown on the whole-host console */
+	uint64_t cookie;		/* of that session: whoever has the id now is not meant */
+	uint64_t sequence;		/* its statement */
+	bool executes;			/* whether it ran that statement, or was idle after it */
+	struct dbps_kill_answer answer; /* filled in */
+};
+
+/**
+ * @brief Carry out many kills as one. Each session is judged again at the moment of the act: one
+ *        whose cookie, sequence or state is another by then is left alone ("missed: … has changed
+ *        since it was chosen").
+ * @param request As for one; its id is not looked at. timeout_ms is for all together.
+ * @param items Their answers are always filled.
+ */
+void dbps_kill_many(struct dbps_kernel *kernel, struct dbps_registry *registry,
+		    const struct dbps_kill_request *request, struct dbps_kill_item *items,
+		    size_t n);
 
 #endif
