@@ -104,18 +104,14 @@ struct {
 	__type(value, struct dbps_window);
 } dbps_windows SEC(".maps");
 
-/* The row that a snapshot is making, with room for its text. */
-struct dbps_row_scratch {
-	struct dbps_snapshot_row row;
-	__u8 text[DBPS_TEXT_MAX + 128];
-};
-
+/* The rows of a snapshot. Written by the iterator, emptied by the daemon, through a mapping. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct dbps_row_scratch);
-} dbps_row_scratches SEC(".maps");
+	__type(value, struct dbps_page);
+} dbps_page SEC(".maps");
 
 static __always_inline void loss_count(__u32 loss)
 {

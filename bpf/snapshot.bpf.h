@@ -20,60 +20,90 @@ struct chunk {
 
 struct text_copy {
 	struct dbps_record *r;
-	struct dbps_row_scratch *to;
+	struct dbps_page *page;
+	__u32 to;  /* in the page's rows */
 	__u32 off; /* of the text in the request */
 	__u32 n;
 };
 
 static int text_copy_chunk(__u32 i, struct text_copy *c)
 {
-	__u32 at = i * CHUNK, from;
+	__u32 done = i * CHUNK, from = c->off + done, to = c->to + done;
 
-	if (at >= c->n || at > DBPS_TEXT_MAX)
+	if (done >= c->n || from > dbps_body_cap || to > DBPS_PAGE_BYTES - CHUNK)
 		return 1;
-	from = c->off + at;
-	if (from > dbps_body_cap)
-		return 1;
-	*(struct chunk *)(c->to->text + at) = *(struct chunk *)(dbps_body(c->r) + from);
+	*(struct chunk *)(c->page->rows + to) = *(struct chunk *)(dbps_body(c->r) + from);
 	return 0;
 }
 
-/* Copy the record's session, and `want` bytes of text of a statement that executes. */
-static __always_inline __u32 snapshot_copy(struct dbps_record *r, struct dbps_row_scratch *to,
-					   __u32 want)
-{
-	struct text_copy c = {.r = r, .to = to};
-	__u32 half = sizeof(to->row.session) / 2;
+/* Copy a name of `len` bytes; almost all are short, and each cache line that is read counts. */
+#define snapshot_name(to, from, len)                                                               \
+	do {                                                                                       \
+		__builtin_memcpy((to), (from), 32);                                                \
+		if ((len) > 32)                                                                    \
+			__builtin_memcpy((to) + 32, (from) + 32, sizeof(from) - 32);               \
+	} while (0)
 
-	__builtin_memcpy(&to->row.session, &r->s, half);
-	__builtin_memcpy((char *)&to->row.session + half, (char *)&r->s + half, half);
-	if (!want || !(to->row.session.flags & DBPS_HAS_TEXT))
-		return 0;
-	c.off = to->row.session.text_off;
+/* The names, one behind the other at `to`. Returns the bytes that they take, or negative. */
+static __always_inline int snapshot_names(const struct dbps_session *s, __u8 *to)
+{
+	__u32 user = (s->user_len + 7u) & ~7u, db = (s->db_len + 7u) & ~7u;
+
+	if (user > DBPS_USER_MAX || db > DBPS_DB_MAX)
+		return -1;
+	snapshot_name(to, s->user, user);
+	snapshot_name(to + user, s->db, db);
+	__builtin_memcpy(to + user + db, s->program, sizeof(s->program));
+	return (int)(user + db + ((s->program_len + 7u) & ~7u));
+}
+
+/*
+ * Copy the record's session, and `want` bytes of text of a statement that executes, to `at` in the
+ * page. Returns the bytes of the row's tail, or negative when the record changed meanwhile.
+ */
+static __always_inline int snapshot_copy(struct dbps_record *r, struct dbps_page *page, __u32 at,
+					 __u32 want)
+{
+	struct text_copy c = {.r = r, .page = page};
+	struct dbps_packed_row *row = (struct dbps_packed_row *)(page->rows + at);
+	const struct dbps_session *s = (struct dbps_session *)row->session;
+	int names;
+
+	row->text_have = 0;
+	__builtin_memcpy(row->session, &r->s, sizeof(row->session));
+	names = snapshot_names(&r->s, (__u8 *)(row + 1));
+	if (names < 0 || !want || !(s->flags & DBPS_HAS_TEXT))
+		return names;
+	c.off = s->text_off;
 	c.n = r->request.have;
 	if (c.off > 3 || c.off >= c.n)
-		return 0;
+		return names;
 	c.n -= c.off;
 	if (c.n > want)
 		c.n = want;
+	if (c.n > DBPS_TEXT_MAX)
+		return -1;
+	c.to = at + sizeof(*row) + (__u32)names;
 	bpf_loop(DBPS_TEXT_MAX / CHUNK + 1, text_copy_chunk, &c, 0);
-	return c.n;
+	row->text_have = c.n;
+	return names + (int)c.n;
 }
 
-/* Until a copy is whole: `gen` even and unchanged. Returns bytes of text, or negative. */
-static __always_inline int snapshot_copy_whole(struct dbps_record *r, struct dbps_row_scratch *to,
-					       __u32 want)
+/* Until a copy is whole: `gen` even and unchanged. Returns as snapshot_copy(). */
+static __always_inline int snapshot_copy_whole(struct dbps_record *r, struct dbps_page *page,
+					       __u32 at, __u32 want)
 {
-	__u32 gen, text;
+	__u32 gen;
+	int tail;
 
 	for (int i = 0; i < SNAPSHOT_TRIES; i++) {
 		/* An atomic is a full barrier on every processor. */
 		gen = __sync_fetch_and_add(&r->s.gen, 0);
 		if (gen & 1)
 			continue;
-		text = snapshot_copy(r, to, want);
+		tail = snapshot_copy(r, page, at, want);
 		if (__sync_fetch_and_add(&r->s.gen, 0) == gen)
-			return (int)text;
+			return tail;
 	}
 	return -1;
 }
@@ -97,10 +127,12 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct sock *sk = ctx->sk;
 	struct dbps_control *control = control_get();
-	struct dbps_row_scratch *to;
+	struct dbps_packed_row *row;
+	struct dbps_session *s;
+	struct dbps_page *page;
 	struct dbps_record *r;
-	__u32 zero = 0, size;
-	int text;
+	__u32 zero = 0, at;
+	int tail;
 
 	if (!sk || !ctx->value || !control)
 		return 0;
@@ -109,26 +141,30 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!sk->sk_socket)
 		return 0;
 	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
-	to = bpf_map_lookup_elem(&dbps_row_scratches, &zero);
-	if (!r || !to || !r->s.cookie)
+	page = bpf_map_lookup_elem(&dbps_page, &zero);
+	if (!r || !page || !r->s.cookie)
 		return 0;
 	if (control->cookie && control->cookie != r->s.cookie)
 		return 0;
-	text = snapshot_copy_whole(r, to, control->text_bytes);
-	if (text < 0) {
+	at = page->used;
+	if (at > DBPS_PAGE_BYTES - DBPS_ROW_ROOM)
+		return 1; /* the daemon empties it and comes back */
+	row = (struct dbps_packed_row *)(page->rows + at);
+	s = (struct dbps_session *)row->session;
+	tail = snapshot_copy_whole(r, page, at, control->text_bytes);
+	if (tail < 0) {
 		loss_count(DBPS_LOSS_TORN);
-		text = 0;
-		to->row.session.cookie = r->s.cookie;
-		to->row.session.gen = 1; /* the daemon reads this one again */
+		tail = 0;
+		row->text_have = 0;
+		s->cookie = r->s.cookie;
+		s->gen = 1; /* the daemon reads this one again */
+		s->armed = 0;
 	}
-	if (to->row.session.armed)
-		snapshot_mark_killed(&to->row.session);
-	to->row.text_have = (__u32)text;
-	size = (sizeof(to->row) + (__u32)text + 7) & ~7u;
-	to->row.size = size;
-	to->row.now_ns = bpf_ktime_get_ns();
-	if (size <= sizeof(to->row) + DBPS_TEXT_MAX)
-		bpf_seq_write(ctx->meta->seq, to, size);
+	if (s->armed)
+		snapshot_mark_killed(s);
+	row->now_ns = bpf_ktime_get_ns();
+	row->size = (sizeof(*row) + (__u32)tail + 7) & ~7u;
+	page->used = at + row->size;
 	return 0;
 }
 

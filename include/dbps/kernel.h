@@ -88,12 +88,42 @@ struct dbps_control {
 	__u32 pad;
 };
 
-/* One row as the iterator writes it: this head, then `text_have` bytes of text. */
+/* One row of a snapshot: this head, then `text_have` bytes of text. */
 struct dbps_snapshot_row {
 	__u32 size; /* of head and text together */
 	__u32 text_have;
 	__u64 now_ns;
 	struct dbps_session session; /* gen is even */
+};
+
+/*
+ * A row as the iterator writes it, without the empty ends of names. This head, then user, database
+ * and program, each padded to 8 bytes, then `text_have` bytes of text.
+ */
+#define DBPS_NAMES_AT __builtin_offsetof(struct dbps_session, user)
+
+struct dbps_packed_row {
+	__u32 size; /* of all of it, a multiple of 8 */
+	__u32 text_have;
+	__u64 now_ns;
+	__u8 session[DBPS_NAMES_AT]; /* up to the names */
+};
+
+/* The longest row, and what its fixed-size copies may write behind it. */
+#define DBPS_TAIL_MAX (DBPS_USER_MAX + DBPS_DB_MAX + DBPS_PROGRAM_MAX + DBPS_TEXT_MAX)
+#define DBPS_ROW_ROOM (sizeof(struct dbps_packed_row) + DBPS_TAIL_MAX + 512)
+
+/*
+ * page: one entry, the rows of a snapshot as they are made. The iterator stops with EAGAIN when it
+ * is full; the daemon takes the rows, sets `used` to 0 and goes on. Not by bpf_seq_write(): for
+ * each 32 KiB of it the kernel walks its list of sessions anew (bpf_seq_read()).
+ */
+#define DBPS_PAGE_BYTES (256 * 1024)
+
+struct dbps_page {
+	__u32 used; /* bytes */
+	__u32 pad;
+	__u8 rows[DBPS_PAGE_BYTES];
 };
 
 /* adoptions: socket cookie -> what a control link told of a session older than dbps. */

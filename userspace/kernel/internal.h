@@ -21,6 +21,7 @@ enum kernel_map {
 	MAP_META,
 	MAP_LOSSES,
 	MAP_PORTS,
+	MAP_PAGE,
 	MAP_EVENTS,
 	MAP_N,
 };
@@ -35,6 +36,7 @@ struct dbps_kernel {
 	bool taken_over;
 	unsigned int text_bytes;
 	struct dbps_control *control; /* mapped */
+	struct dbps_page *page;	      /* mapped */
 	__u64 *ports;		      /* mapped */
 	pthread_mutex_t iter_lock;    /* one iterator at a time: they share `control` */
 	size_t snapshot_hint;	      /* bytes of the last snapshot */

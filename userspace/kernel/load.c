@@ -29,7 +29,8 @@ static const char *const map_names[MAP_N] = {
 	[MAP_CANCELS] = "dbps_cancels",	    [MAP_PREPARED] = "dbps_prepared",
 	[MAP_ADOPTIONS] = "dbps_adoptions", [MAP_CONTROL] = "dbps_control",
 	[MAP_META] = "dbps_meta",	    [MAP_LOSSES] = "dbps_losses",
-	[MAP_PORTS] = "dbps_ports",	    [MAP_EVENTS] = "dbps_events",
+	[MAP_PORTS] = "dbps_ports",	    [MAP_PAGE] = "dbps_page",
+	[MAP_EVENTS] = "dbps_events",
 };
 
 static const char *const link_names[LINK_N] = {
@@ -370,20 +371,35 @@ static int open_pin_dir(struct dbps_kernel *kernel, char **ret_why)
 
 static int map_memory(struct dbps_kernel *kernel)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	void *control, *ports;
+	const struct {
+		enum kernel_map map;
+		size_t len;
+		void **to;
+	} mapped[] = {
+		{MAP_CONTROL, sizeof(*kernel->control), (void **)&kernel->control},
+		{MAP_PORTS, DBPS_PORTS_BYTES, (void **)&kernel->ports},
+		{MAP_PAGE, sizeof(*kernel->page), (void **)&kernel->page},
+	};
 
-	control = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, kernel->map_fd[MAP_CONTROL],
-		       0);
-	if (control == MAP_FAILED)
-		return -errno;
-	kernel->control = control;
-	ports = mmap(NULL, DBPS_PORTS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-		     kernel->map_fd[MAP_PORTS], 0);
-	if (ports == MAP_FAILED)
-		return -errno;
-	kernel->ports = ports;
+	for (size_t i = 0; i < ARRAY_SIZE(mapped); i++) {
+		void *at = mmap(NULL, mapped[i].len, PROT_READ | PROT_WRITE, MAP_SHARED,
+				kernel->map_fd[mapped[i].map], 0);
+
+		if (at == MAP_FAILED)
+			return -errno;
+		*mapped[i].to = at;
+	}
 	return 0;
+}
+
+static void unmap_memory(struct dbps_kernel *kernel)
+{
+	if (kernel->control)
+		munmap(kernel->control, sizeof(*kernel->control));
+	if (kernel->ports)
+		munmap(kernel->ports, DBPS_PORTS_BYTES);
+	if (kernel->page)
+		munmap(kernel->page, sizeof(*kernel->page));
 }
 
 static int check_host(char **ret_why)
@@ -480,10 +496,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	}
 	close_fds(kernel);
 	cleanup_close(&kernel->pin_fd);
-	if (kernel->control)
-		munmap(kernel->control, (size_t)sysconf(_SC_PAGESIZE));
-	if (kernel->ports)
-		munmap(kernel->ports, DBPS_PORTS_BYTES);
+	unmap_memory(kernel);
 	free(kernel->pin_dir);
 	pthread_mutex_destroy(&kernel->iter_lock);
 	pthread_mutex_destroy(&kernel->cancel_lock);

@@ -13,126 +13,176 @@
 /* Reads of one row that are tried when it keeps changing. */
 #define TORN_TRIES 8
 
-/* Run an iterator and append what it writes. */
-static int read_iter(int link_fd, char **data, size_t *len, size_t *size)
+/* Rows as their readers know them, and the cookies of those that could not be copied whole. */
+struct reading {
+	char *rows;
+	size_t len;
+	size_t size;
+	__u64 *torn;
+	size_t n_torn;
+};
+
+static void free_reading(struct reading *reading)
 {
-	_cleanup_close_ int fd = bpf_iter_create(link_fd);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		if (*size - *len < (size_t)64 * 1024) {
-			size_t more = *size ? *size * 2 : (size_t)64 * 1024;
-			char *bigger = realloc(*data, more);
-
-			if (!bigger)
-				return -ENOMEM;
-			*data = bigger;
-			*size = more;
-		}
-		n = read(fd, *data + *len, *size - *len);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n < 0)
-			return -errno;
-		if (!n)
-			return 0;
-		*len += (size_t)n;
-	}
+	free(reading->rows);
+	free(reading->torn);
 }
 
-/* Take the torn rows out of the data; their cookies are put at the front of it, returned as count.
- */
-static size_t split_torn(char *data, size_t *len, __u64 **ret_torn)
+static size_t padded(size_t n)
 {
-	size_t from = 0, to = 0, n = 0;
-
-	while (from + sizeof(struct dbps_snapshot_row) <= *len) {
-		struct dbps_snapshot_row *row = (struct dbps_snapshot_row *)(data + from);
-		size_t size = row->size;
-
-		if (row->session.gen & 1) {
-			__u64 *more = realloc(*ret_torn, (n + 1) * sizeof(**ret_torn));
-
-			if (more) {
-				*ret_torn = more;
-				more[n++] = row->session.cookie;
-			}
-		} else {
-			memmove(data + to, data + from, size);
-			to += size;
-		}
-		from += size;
-	}
-	*len = to;
-	return n;
+	return (n + 7) & ~(size_t)7;
 }
 
-static int read_again(struct dbps_kernel *kernel, __u64 cookie, char **data, size_t *len,
-		      size_t *size)
+static int reserve(struct reading *to, size_t bytes)
 {
-	size_t before = *len;
-	int r;
+	size_t size = to->size;
+	char *bigger;
 
-	kernel->control->cookie = cookie;
-	for (int i = 0; i < TORN_TRIES; i++) {
-		r = read_iter(kernel->link_fd[LINK_SNAPSHOT], data, len, size);
-		if (r || *len == before ||
-		    !(((struct dbps_snapshot_row *)(*data + before))->session.gen & 1))
-			return r;
-		*len = before;
-	}
+	if (to->len + bytes <= size)
+		return 0;
+	size = size * 2 + bytes;
+	bigger = realloc(to->rows, size);
+	if (!bigger)
+		return -ENOMEM;
+	to->rows = bigger;
+	to->size = size;
 	return 0;
 }
 
-static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
-			   char **data, size_t *len)
+static int note_torn(struct reading *to, __u64 cookie)
 {
-	size_t size = kernel->snapshot_hint, n_torn;
-	_cleanup_free_ __u64 *torn = NULL;
+	__u64 *more = realloc(to->torn, (to->n_torn + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	to->torn = more;
+	more[to->n_torn++] = cookie;
+	return 0;
+}
+
+/* Copy a name of `len` bytes to its place; returns what is behind it. */
+static const char *unpack_name(const char *from, size_t len, size_t max, char *to)
+{
+	memcpy(to, from, len);
+	memset(to + len, 0, max - len);
+	return from + padded(len);
+}
+
+static int unpack(struct reading *to, const struct dbps_packed_row *packed)
+{
+	struct dbps_snapshot_row *row;
+	struct dbps_session *s;
+	const char *at = (const char *)(packed + 1);
+	size_t size = sizeof(*row) + padded(packed->text_have);
+
+	if (reserve(to, size) < 0)
+		return -ENOMEM;
+	row = (void *)(to->rows + to->len);
+	row->size = (__u32)size;
+	row->text_have = packed->text_have;
+	row->now_ns = packed->now_ns;
+	s = &row->session;
+	memcpy(s, packed->session, sizeof(packed->session));
+	at = unpack_name(at, s->user_len, sizeof(s->user), s->user);
+	at = unpack_name(at, s->db_len, sizeof(s->db), s->db);
+	at = unpack_name(at, s->program_len, sizeof(s->program), s->program);
+	memcpy(row + 1, at, row->text_have);
+	to->len += size;
+	return 0;
+}
+
+/* Take the page's rows and empty it. */
+static int take_page(struct reading *to, struct dbps_page *page)
+{
+	int r = 0;
+
+	for (size_t at = 0; at < page->used && !r;) {
+		const struct dbps_packed_row *packed = (const void *)(page->rows + at);
+		const struct dbps_session *s = (const void *)packed->session; /* without names */
+
+		r = s->gen & 1 ? note_torn(to, s->cookie) : unpack(to, packed);
+		at += packed->size;
+	}
+	page->used = 0;
+	return r;
+}
+
+/*
+ * Run an iterator to its end. It writes no bytes; one that fills the page stops with EAGAIN when
+ * that is full.
+ */
+static int run_iter(struct dbps_kernel *kernel, int link_fd, struct reading *to)
+{
+	_cleanup_close_ int fd = bpf_iter_create(link_fd);
+	char byte;
+	int r = 0;
+
+	if (fd < 0)
+		return -errno;
+	kernel->page->used = 0;
+	while (!r) {
+		ssize_t n = read(fd, &byte, sizeof(byte));
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (to)
+			r = take_page(to, kernel->page);
+		if (!n)
+			break;
+	}
+	return r;
+}
+
+static int read_again(struct dbps_kernel *kernel, __u64 cookie, struct reading *to)
+{
+	size_t n_torn = to->n_torn;
+	int r = 0;
+
+	kernel->control->cookie = cookie;
+	for (int i = 0; i < TORN_TRIES && !r; i++) {
+		to->n_torn = n_torn;
+		r = run_iter(kernel, kernel->link_fd[LINK_SNAPSHOT], to);
+		if (to->n_torn == n_torn)
+			break;
+	}
+	to->n_torn = n_torn;
+	return r;
+}
+
+static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
+			   struct reading *to)
+{
 	int r;
 
-	*data = size ? malloc(size) : NULL;
-	if (size && !*data)
+	if (!cookie && reserve(to, kernel->snapshot_hint) < 0)
 		return -ENOMEM;
 	kernel->control->cookie = cookie;
 	kernel->control->text_bytes =
 		text_bytes < kernel->text_bytes ? text_bytes : kernel->text_bytes;
-	r = read_iter(kernel->link_fd[LINK_SNAPSHOT], data, len, &size);
+	r = run_iter(kernel, kernel->link_fd[LINK_SNAPSHOT], to);
 	if (r)
 		return r;
 	if (!cookie)
-		kernel->snapshot_hint = *len + *len / 4 + (size_t)128 * 1024;
-	n_torn = split_torn(*data, len, &torn);
-	for (size_t i = 0; i < n_torn && !r; i++)
-		r = read_again(kernel, torn[i], data, len, &size);
+		kernel->snapshot_hint = to->len + to->len / 4 + (size_t)16 * 1024;
+	for (size_t i = 0; i < to->n_torn && !r; i++)
+		r = read_again(kernel, to->torn[i], to);
 	return r;
 }
 
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
 			 void **ret_data, size_t *ret_len)
 {
-	_cleanup_free_ char *data = NULL;
-	size_t len = 0;
+	_cleanup_(free_reading) struct reading reading = {0};
 	int r;
 
 	pthread_mutex_lock(&kernel->iter_lock);
-	r = snapshot_locked(kernel, cookie, text_bytes, &data, &len);
+	r = snapshot_locked(kernel, cookie, text_bytes, &reading);
 	pthread_mutex_unlock(&kernel->iter_lock);
 	if (r)
 		return r;
-	*ret_data = len ? TAKE_PTR(data) : NULL;
-	*ret_len = len;
+	*ret_len = reading.len;
+	*ret_data = reading.len ? TAKE_PTR(reading.rows) : NULL;
 	return 0;
-}
-
-static int run_iter(int link_fd)
-{
-	_cleanup_free_ char *data = NULL;
-	size_t len = 0, size = 0;
-
-	return read_iter(link_fd, &data, &len, &size);
 }
 
 int kernel_arm(struct dbps_kernel *kernel, __u64 cookie)
@@ -142,7 +192,7 @@ int kernel_arm(struct dbps_kernel *kernel, __u64 cookie)
 	pthread_mutex_lock(&kernel->iter_lock);
 	kernel->control->cookie = cookie;
 	kernel->control->armed = 0;
-	r = run_iter(kernel->link_fd[LINK_ARM]);
+	r = run_iter(kernel, kernel->link_fd[LINK_ARM], NULL);
 	if (!r && !kernel->control->armed)
 		r = -ESRCH;
 	pthread_mutex_unlock(&kernel->iter_lock);
@@ -159,10 +209,10 @@ int dbps_kernel_join(struct dbps_kernel *kernel, pid_t tgid)
 	control->join_tgid = (__u32)tgid;
 	control->joined = 0;
 	control->join_pass = 0;
-	r = run_iter(kernel->link_fd[LINK_JOIN]);
+	r = run_iter(kernel, kernel->link_fd[LINK_JOIN], NULL);
 	if (!r) {
 		control->join_pass = 1;
-		r = run_iter(kernel->link_fd[LINK_JOIN]);
+		r = run_iter(kernel, kernel->link_fd[LINK_JOIN], NULL);
 	}
 	control->join_tgid = 0;
 	if (!r)
@@ -185,7 +235,7 @@ int dbps_kernel_adopt(struct dbps_kernel *kernel, const __u64 *cookies,
 		}
 	}
 	if (i)
-		r = run_iter(kernel->link_fd[LINK_ADOPT]) ?: r;
+		r = run_iter(kernel, kernel->link_fd[LINK_ADOPT], NULL) ?: r;
 	while (i--)
 		bpf_map_delete_elem(fd, &cookies[i]);
 	pthread_mutex_unlock(&kernel->iter_lock);
