@@ -25,7 +25,7 @@ MAKEFLAGS += --no-print-directory
 Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),,@printf '  %-8s %s\n' $(1) $(2))
 
-PACKAGES := libbpf libelf zlib libmariadb libsystemd inih jansson
+PACKAGES := libbpf libelf zlib libmariadb libsystemd inih jansson sqlite3
 CPPFLAGS += -D_GNU_SOURCE -DDBPS_VERSION='"$(VERSION)"' -Iinclude -Iuserspace -I$(BUILD)
 CPPFLAGS += $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 CFLAGS ?= -O2 -g

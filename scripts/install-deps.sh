@@ -8,7 +8,7 @@
 set -euo pipefail
 
 build=(clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool gcc libc6-dev make pkg-config
-	libmariadb-dev libsystemd-dev libinih-dev libjansson-dev)
+	libmariadb-dev libsystemd-dev libinih-dev libjansson-dev libsqlite3-dev)
 server=(mariadb-server-core mariadb-client-core procps)
 tests=(mariadb-client libcmocka-dev python3 python3-pymysql libdbd-mariadb-perl libdbd-mysql-perl
 	percona-toolkit nodejs openssl iproute2 groff-base)

@@ -40,6 +40,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	sql_conditions_clear(&connection);
 	wire_writer_done(&connection.channel.out);
 	return 0;
 }
@@ -498,14 +499,11 @@ static void an_error_says_where_and_what_is_understood(void **state)
 					  "and the rest of a text that is not quoted any more");
 
 	(void)state;
-	assert_non_null(
-		strstr(answer, "near 'tablets now, and the rest of a text that is not '. "));
-	/* The whole list fits into what client libraries keep. */
-	assert_string_equal(strrchr(answer, ';'), "; SET name = value, ...");
-	assert_true(strlen(answer) <= strlen("ERR 1064 42000: ") + 511);
+	assert_non_null(strstr(answer, "near 'tablets now, and the rest of a text that is not '; "
+				       "SHOW STATEMENTS lists"));
 	for (size_t i = 0; i < sql_n_statements; i++)
 		if (sql_statements[i].help)
-			assert_non_null(strstr(answer, sql_statements[i].pattern));
+			assert_answer_has("show statements", sql_statements[i].pattern);
 }
 
 static void failures_are_told(void **state)

@@ -32,6 +32,12 @@ static const struct sqlstate sqlstates[] = {
 	{ER_NET_READ_ERROR, "08S01"},
 	{ER_NET_READ_INTERRUPTED, "08S01"},
 	{ER_SPECIFIC_ACCESS_DENIED_ERROR, "42000"},
+	{ER_NON_UNIQ_ERROR, "23000"},
+	{ER_BAD_FIELD_ERROR, "42S22"},
+	{ER_NO_SUCH_TABLE, "42S02"},
+	{ER_SP_DOES_NOT_EXIST, "42000"},
+	{ER_QUERY_INTERRUPTED, "70100"},
+	{ER_DATA_TOO_LONG, "22001"},
 };
 
 const char *wire_sqlstate(unsigned int code)
@@ -49,9 +55,15 @@ static size_t message_len(const char *text)
 
 void wire_ok(struct wire_writer *writer, uint16_t warnings, const char *info)
 {
+	wire_ok_affected(writer, 0, warnings, info);
+}
+
+void wire_ok_affected(struct wire_writer *writer, uint64_t affected, uint16_t warnings,
+		      const char *info)
+{
 	wire_begin(writer);
 	wire_put_u8(writer, 0x00);
-	wire_put_lenenc(writer, 0); /* affected rows */
+	wire_put_lenenc(writer, affected);
 	wire_put_lenenc(writer, 0); /* insert id */
 	wire_put_u16(writer, WIRE_STATUS_AUTOCOMMIT);
 	wire_put_u16(writer, warnings);
@@ -88,7 +100,7 @@ static void put_column_form(struct wire_writer *writer, enum wire_type type)
 	bool real = type == WIRE_TYPE_DOUBLE;
 	uint16_t flags = text ? 0 : WIRE_COLUMN_BINARY;
 
-	if (type == WIRE_TYPE_LONGLONG)
+	if (type == WIRE_TYPE_LONGLONG) /* and not WIRE_TYPE_SIGNED */
 		flags |= WIRE_COLUMN_UNSIGNED;
 	wire_put_u8(writer, 12); /* length of the fixed part */
 	wire_put_u16(writer, text ? WIRE_UTF8MB4 : WIRE_BINARY);

@@ -21,6 +21,8 @@ struct wire_column {
 
 /** @param info For people, "" for none; clients print it under "Query OK". */
 void wire_ok(struct wire_writer *writer, uint16_t warnings, const char *info);
+void wire_ok_affected(struct wire_writer *writer, uint64_t affected, uint16_t warnings,
+		      const char *info);
 void wire_error(struct wire_writer *writer, unsigned int code, const char *sqlstate,
 		const char *text);
 void wire_eof(struct wire_writer *writer, uint16_t warnings);

@@ -45,6 +45,11 @@ static void skip_block(struct dbps_lexer *l)
 {
 	const char *close = memmem(l->at + 2, (size_t)(l->end - l->at) - 2, "*/", 2);
 
+	if (!l->comment) {
+		l->comment = l->at + 2;
+		l->comment_len = (size_t)((close ? close : l->end) - l->comment);
+	}
+	l->comment_open = !close;
 	l->at = close ? close + 2 : l->end;
 }
 

@@ -33,6 +33,9 @@ struct dbps_lexer {
 	const char *end;
 	bool no_backslash; /* NO_BACKSLASH_ESCAPES (protocol.md 1.7) */
 	bool executable;
+	const char *comment; /* the first block comment so far, between its marks; NULL: none */
+	size_t comment_len;
+	bool comment_open; /* a block comment goes on to the end of the text without its mark */
 };
 
 /** @brief The next token; DBPS_TOKEN_END for ever at the end. */

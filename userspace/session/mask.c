@@ -116,7 +116,9 @@ static void advance(struct state *state, const struct dbps_token *previous,
 /* Rule 4. Read as it stands: quotes in it are doubled, of the other kind, or behind backslashes. */
 static bool holds_secret(const struct dbps_token *literal)
 {
-	struct dbps_lexer lexer = {literal->start + 1, literal->start + literal->len, true, false};
+	struct dbps_lexer lexer = {.at = literal->start + 1,
+				   .end = literal->start + literal->len,
+				   .no_backslash = true};
 	struct dbps_token previous = {.type = DBPS_TOKEN_END};
 	struct state state = {0};
 
@@ -162,7 +164,8 @@ static size_t put_masked(char *ret, size_t n, const struct dbps_token *token)
 
 size_t dbps_text_mask(struct dbps_text text, char *ret)
 {
-	struct dbps_lexer lexer = {text.start, text.start + text.len, text.no_backslash, false};
+	struct dbps_lexer lexer = {
+		.at = text.start, .end = text.start + text.len, .no_backslash = text.no_backslash};
 	struct dbps_token previous = {.type = DBPS_TOKEN_END};
 	struct state state = {0};
 	const char *copied = text.start;

@@ -133,8 +133,9 @@ struct dbps_text dbps_text_current(struct dbps_text text, unsigned int results)
 	if (!memchr(text.start, ';', text.len))
 		return text;
 	for (;; results--) {
-		struct dbps_lexer lexer = {rest.start, rest.start + rest.len, text.no_backslash,
-					   false};
+		struct dbps_lexer lexer = {.at = rest.start,
+					   .end = rest.start + rest.len,
+					   .no_backslash = text.no_backslash};
 		enum kind kind;
 		const char *semicolon = read_statement(&lexer, &kind);
 		bool last = !semicolon && rest.len == rest.whole;

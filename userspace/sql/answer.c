@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 #include "daemon/daemon.h"
 #include "mysql/result.h"
@@ -54,14 +56,46 @@ int sql_use(struct sql_connection *connection, struct wire_slice name)
 	return sql_ok(connection, "");
 }
 
+void sql_conditions_clear(struct sql_connection *connection)
+{
+	free(connection->conditions.kept);
+	connection->conditions = (struct sql_conditions){0};
+}
+
+/* One that there is no memory for is counted all the same. */
 static void remember(struct sql_connection *connection, unsigned int code, bool error,
 		     const char *text)
 {
-	struct sql_condition *condition = &connection->condition;
+	struct sql_conditions *conditions = &connection->conditions;
+	struct sql_condition *kept = NULL;
 
-	condition->code = code;
-	condition->error = error;
-	snprintf(condition->text, sizeof(condition->text), "%s", text);
+	if (conditions->n_kept < SQL_CONDITIONS_MAX)
+		kept = reallocarray(conditions->kept, conditions->n_kept + 1, sizeof(*kept));
+	if (kept) {
+		conditions->kept = kept;
+		kept += conditions->n_kept++;
+		kept->code = code;
+		kept->error = error;
+		snprintf(kept->text, sizeof(kept->text), "%s", text);
+	}
+	conditions->n++;
+	conditions->n_errors += error;
+}
+
+void sql_warn(struct sql_connection *connection, unsigned int code, const char *text)
+{
+	remember(connection, code, false, text);
+}
+
+uint16_t sql_warning_count(const struct sql_connection *connection)
+{
+	return (uint16_t)MIN(connection->conditions.n, UINT16_MAX);
+}
+
+int sql_ok_affected(struct sql_connection *connection, uint64_t affected, const char *info)
+{
+	wire_ok_affected(&connection->channel.out, affected, sql_warning_count(connection), info);
+	return 0;
 }
 
 int sql_ok(struct sql_connection *connection, const char *info)
@@ -72,7 +106,7 @@ int sql_ok(struct sql_connection *connection, const char *info)
 
 int sql_ok_warning(struct sql_connection *connection, unsigned int code, const char *text)
 {
-	remember(connection, code, false, text);
+	sql_warn(connection, code, text);
 	wire_ok(&connection->channel.out, 1, text);
 	return 0;
 }

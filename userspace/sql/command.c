@@ -117,7 +117,7 @@ static int unknown_prepared(struct sql_connection *connection, struct wire_slice
 static int reset(struct sql_connection *connection, struct wire_slice body)
 {
 	(void)body;
-	connection->condition.code = 0;
+	sql_conditions_clear(connection);
 	return sql_ok(connection, "");
 }
 
@@ -150,7 +150,7 @@ static int change_user(struct sql_connection *connection, struct wire_slice body
 
 	if (r)
 		return r;
-	connection->condition.code = 0;
+	sql_conditions_clear(connection);
 	return accept_login(connection, &login);
 }
 
@@ -293,5 +293,6 @@ void sql_serve(struct sql_connection *connection, int fd)
 		r = log_in(connection);
 	while (!r)
 		r = serve_one(connection, wait_ms);
+	sql_conditions_clear(connection);
 	wire_channel_done(&connection->channel);
 }

@@ -35,9 +35,18 @@ struct sql_counters {
 
 /* What SHOW WARNINGS tells of the previous statement. */
 struct sql_condition {
-	unsigned int code; /* 0: none */
+	unsigned int code;
 	bool error;
 	char text[512];
+};
+
+#define SQL_CONDITIONS_MAX 64 /* kept; more are only counted, as max_error_count of the servers */
+
+struct sql_conditions {
+	size_t n;		    /* all of them */
+	size_t n_errors;	    /* errors among them */
+	size_t n_kept;		    /* at most SQL_CONDITIONS_MAX */
+	struct sql_condition *kept; /* the first ones */
 };
 
 struct sql_connection {
@@ -48,7 +57,7 @@ struct sql_connection {
 	uint32_t caps;
 	char login[64];			   /* user name given at login: shown, means nothing */
 	char server[DBPS_SERVER_NAME_MAX]; /* chosen server, "" for the whole host */
-	struct sql_condition condition;
+	struct sql_conditions conditions;
 	struct wire_channel channel;
 };
 
@@ -75,11 +84,20 @@ int sql_use(struct sql_connection *connection, struct wire_slice name);
  * channel. Warnings and errors are kept for SHOW WARNINGS.
  */
 int sql_ok(struct sql_connection *connection, const char *info);
+/** @brief OK with the number of affected rows and all warnings so far counted. */
+int sql_ok_affected(struct sql_connection *connection, uint64_t affected, const char *info);
 int sql_ok_warning(struct sql_connection *connection, unsigned int code, const char *text);
 int sql_error(struct sql_connection *connection, unsigned int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 int sql_error_state(struct sql_connection *connection, unsigned int code, const char *sqlstate,
 		    const char *text);
+
+/** @brief Keep a warning for SHOW WARNINGS, beside an answer of any kind. */
+void sql_warn(struct sql_connection *connection, unsigned int code, const char *text);
+/** @return Warnings so far, as the end of an answer tells them. */
+uint16_t sql_warning_count(const struct sql_connection *connection);
+/** @brief Forget them: a new statement begins. */
+void sql_conditions_clear(struct sql_connection *connection);
 
 /** @brief One value of a row: the text, or NULL. */
 void sql_put_string(struct wire_writer *writer, const char *text);

@@ -1,5 +1,5 @@
 /*
- * SHOW WARNINGS and SHOW ERRORS: the one condition that the previous statement may have left.
+ * SHOW WARNINGS and SHOW ERRORS: the conditions that the previous statement left.
  */
 #include <errno.h>
 
@@ -16,9 +16,18 @@ static const struct wire_column condition_columns[] = {
 	{"Message", WIRE_TYPE_VAR_STRING},
 };
 
+static void put_condition(struct wire_writer *out, const struct sql_condition *condition)
+{
+	wire_begin(out);
+	sql_put_string(out, condition->error ? "Error" : "Warning");
+	wire_put_integer(out, condition->code);
+	sql_put_string(out, condition->text);
+	wire_end(out);
+}
+
 static int show(struct sql_connection *connection, struct sql_input *input, bool errors_only)
 {
-	const struct sql_condition *condition = &connection->condition;
+	const struct sql_conditions *conditions = &connection->conditions;
 	struct wire_writer *out = &connection->channel.out;
 	uint64_t limit;
 	int r = sql_take_limit(input, &limit);
@@ -26,12 +35,11 @@ static int show(struct sql_connection *connection, struct sql_input *input, bool
 	if (r || !sql_at_end(input))
 		return -EINVAL;
 	wire_columns(out, condition_columns, ARRAY_SIZE(condition_columns));
-	if (condition->code && limit && (condition->error || !errors_only)) {
-		wire_begin(out);
-		sql_put_string(out, condition->error ? "Error" : "Warning");
-		wire_put_integer(out, condition->code);
-		sql_put_string(out, condition->text);
-		wire_end(out);
+	for (size_t i = 0; i < conditions->n_kept && limit; i++) {
+		if (errors_only && !conditions->kept[i].error)
+			continue;
+		put_condition(out, &conditions->kept[i]);
+		limit--;
 	}
 	wire_eof(out, 0);
 	return 0;
@@ -56,7 +64,7 @@ int sql_show_count(struct sql_connection *connection, struct sql_input *input, u
 	bool errors = options & OPTION_ERRORS;
 	const struct wire_column column = {
 		errors ? "@@session.error_count" : "@@session.warning_count", WIRE_TYPE_LONGLONG};
-	const struct sql_condition *condition = &connection->condition;
+	const struct sql_conditions *conditions = &connection->conditions;
 	struct wire_writer *out = &connection->channel.out;
 
 	(void)input;
@@ -64,7 +72,7 @@ int sql_show_count(struct sql_connection *connection, struct sql_input *input, u
 		return -EINVAL;
 	wire_columns(out, &column, 1);
 	wire_begin(out);
-	wire_put_integer(out, condition->code && (condition->error || !errors));
+	wire_put_integer(out, errors ? conditions->n_errors : conditions->n);
 	wire_end(out);
 	wire_eof(out, 0);
 	return 0;

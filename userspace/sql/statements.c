@@ -5,7 +5,6 @@
 #include "sql/statements.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -57,31 +56,15 @@ const struct sql_statement sql_statements[] = {
 /* clang-format on */
 const size_t sql_n_statements = ARRAY_SIZE(sql_statements);
 
-/* Names of all statements worth telling, in the order of the table. */
-static void list_statements(char *ret, size_t size)
-{
-	size_t len = 0;
-
-	*ret = '\0';
-	for (size_t i = 0; i < sql_n_statements; i++) {
-		const char *pattern = sql_statements[i].pattern;
-
-		if (sql_statements[i].help && len < size)
-			len += (size_t)snprintf(ret + len, size - len, "%s%s", len ? "; " : "",
-						pattern);
-	}
-}
-
 static int syntax_error(struct sql_connection *connection, const struct dbps_token *near,
 			const char *end)
 {
 	size_t left = near->type == DBPS_TOKEN_END ? 0 : (size_t)(end - near->start);
-	char list[420];
 
-	list_statements(list, sizeof(list));
 	return sql_error(connection, ER_SYNTAX_ERROR,
-			 "dbps does not understand this near '%.*s'. It understands: %s",
-			 (int)utf8_cut(near->start, left, NEAR_MAX), near->start, list);
+			 "dbps does not understand this near '%.*s'; SHOW STATEMENTS lists what it "
+			 "understands",
+			 (int)utf8_cut(near->start, left, NEAR_MAX), near->start);
 }
 
 static const char *right_name(unsigned int right)
@@ -98,7 +81,7 @@ static int run_statement(struct sql_connection *connection, const struct sql_sta
 				 "for this operation",
 				 right_name(statement->right));
 	if (!statement->keeps_warnings)
-		connection->condition.code = 0;
+		sql_conditions_clear(connection);
 	return statement->run(connection, input, options);
 }
 

@@ -1,6 +1,6 @@
 /*
  * The statements of the console as a table: pattern, the right it needs, what it does. SHOW
- * STATEMENTS and the text of ERROR 1064 read the same table.
+ * STATEMENTS reads the same table.
  */
 #ifndef DBPS_SQL_STATEMENTS_H
 #define DBPS_SQL_STATEMENTS_H

@@ -63,12 +63,12 @@ static struct dbps_value get_connection_id(const struct sql_connection *c)
 
 static struct dbps_value get_warning_count(const struct sql_connection *c)
 {
-	return integer(c->condition.code != 0);
+	return integer(c->conditions.n);
 }
 
 static struct dbps_value get_error_count(const struct sql_connection *c)
 {
-	return integer(c->condition.code && c->condition.error);
+	return integer(c->conditions.n_errors);
 }
 
 static struct dbps_value get_hostname(const struct sql_connection *c)
