@@ -24,6 +24,7 @@ BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(ROOT, "build")))
 DEADLINE = 20.0
 PREFIX = "dbps-test-"
 PR_SET_PDEATHSIG = 1
+CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -126,8 +127,25 @@ def stop_process(pid):
     wait(lambda: thread_states(pid) == {"T"}, f"process {pid} to stop", every=0.0005)
 
 
+def in_new_network(args):
+    """A command line that runs `args` in a network namespace of its own, with a loopback in it."""
+    need_program("unshare")
+    return ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh", *args]
+
+
+@contextlib.contextmanager
+def network_of(pid):
+    """Sockets that this thread makes meanwhile are of the network namespace of that process."""
+    with open(f"/proc/{pid}/ns/net") as its, open("/proc/thread-self/ns/net") as own:
+        check(_libc.setns(its.fileno(), CLONE_NEWNET) == 0, f"the network of {pid} is out of reach")
+        try:
+            yield
+        finally:
+            _libc.setns(own.fileno(), CLONE_NEWNET)
+
+
 class Server:
-    """A throwaway MariaDB."""
+    """A throwaway MariaDB; in a network namespace of its own with `own_network`."""
 
     _template = None
 
@@ -146,8 +164,10 @@ class Server:
             cls._template = path
         return cls._template
 
-    def __init__(self, directory, root_directory, options=()):
+    def __init__(self, directory, root_directory, options=(), own_network=False, port=None):
         self.directory = directory
+        self.own_network = own_network
+        self.wanted_port = port
         self.data = os.path.join(directory, "data")
         subprocess.run(["cp", "-a", "--sparse=auto", self.template(root_directory), self.data],
                        check=True)
@@ -159,7 +179,7 @@ class Server:
         self.start()
 
     def start(self):
-        self.port = free_port()
+        self.port = self.wanted_port or free_port()
         args = ["mariadbd", "--no-defaults", "--user=root", f"--datadir={self.data}",
                 f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1",
                 f"--pid-file={self.directory}/pid", "--skip-name-resolve", "--skip-log-bin",
@@ -167,6 +187,8 @@ class Server:
                 "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
                 "--aria-pagecache-buffer-size=1M", "--key-buffer-size=1M",
                 f"--tmpdir={self.directory}", *self.options]
+        if self.own_network:
+            args = in_new_network(args)
         with open(self.log, "a") as log:
             self.process = spawn(args, stdout=log, stderr=log, cwd=self.directory)
         self.pid = self.process.pid
@@ -188,10 +210,6 @@ class Server:
         if self.process:
             end_process(self.process, sig)
 
-    @property
-    def tcp(self):
-        return ("127.0.0.1", self.port)
-
     def connect(self, tcp=False, user="root", password="", **kwargs):
         """A PyMySQL connection; over the Unix socket unless `tcp`."""
         where = {"host": "127.0.0.1", "port": self.port} if tcp else {"unix_socket": self.socket}
@@ -200,7 +218,12 @@ class Server:
         return pymysql.connect(user=user, password=password, **where, **kwargs)
 
     def wire(self, tcp=True, **kwargs):
-        return wire.Wire(self.tcp if tcp else self.socket, **kwargs)
+        """A connection by hand; `tcp` may be an address of the server."""
+        address = ("127.0.0.1" if tcp is True else tcp, self.port) if tcp else self.socket
+        if not self.own_network:
+            return wire.Wire(address, **kwargs)
+        with network_of(self.pid):
+            return wire.Wire(address, **kwargs)
 
     def run(self, *statements):
         """Statements as root; the rows of the last one."""
@@ -426,8 +449,8 @@ class Context:
     def logs(self):
         return "".join(f"--- {part.log}\n{tail(part.log)}" for part in self.parts)
 
-    def server(self, *options):
-        server = Server(self._subdirectory("server"), self.root_directory, options)
+    def server(self, *options, **kwargs):
+        server = Server(self._subdirectory("server"), self.root_directory, options, **kwargs)
         self.parts.append(server)
         self.stack.callback(server.stop, signal.SIGKILL)
         return server

@@ -9,7 +9,7 @@ import signal
 import struct
 import subprocess
 
-from harness import BUILD, DEADLINE, Skip, check, check_equal, need_program, tail, unprivileged_user, \
+from harness import BUILD, DEADLINE, Skip, check, check_equal, need_program, unprivileged_user, \
     wait
 
 import wire
@@ -251,32 +251,14 @@ def test_two_daemons_side_by_side(t):
 
 def test_a_server_in_a_network_namespace(t):
     """Its addresses are those of its own network; it is found and listed like any other."""
-    need_program("unshare")
     daemon = t.daemon()
-    server = t.server()
-    daemon.wait_server(server)
-    directory = os.path.join(t.directory, "ns")
-    os.mkdir(directory)
-    data = os.path.join(directory, "data")
-    subprocess.run(["cp", "-a", server.template(t.root_directory), data], check=True)
-    log = os.path.join(directory, "log")
-    with open(log, "w") as f:
-        process = t.spawn(
-            ["unshare", "--net", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh", "mariadbd",
-             "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={directory}/s.sock",
-             f"--port={server.port}", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=8M",
-             "--innodb-log-file-size=4M", "--skip-name-resolve"], stdout=f, stderr=f)
-
-    def connect():
-        check(process.poll() is None, f"it ended:\n{tail(log)}")
-        with contextlib.suppress(OSError):
-            return wire.Wire(f"{directory}/s.sock")
-        return None
-
-    w = t.keep(wait(connect, "the server to answer", timeout=60, every=0.05)).login("root")
+    outside = t.server()
+    inside = t.server(own_network=True, port=outside.port)
+    daemon.wait_server(outside)
+    w = t.keep(inside.wire(tcp=False)).login("root")
     w.send_command(wire.QUERY, b"select sleep(30), 'inside'")
     row = wait(lambda: next((r for r in daemon.sessions() if r["info"] == "select sleep(30), 'inside'"),
                             None), "its statement")
-    check_equal(row["pid"], process.pid, "pid")
+    check_equal(row["pid"], inside.pid, "pid")
     names = [r["name"] for r in daemon.servers()]
     check_equal(len(names), len(set(names)), f"names: {names}")
