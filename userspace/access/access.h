@@ -26,6 +26,7 @@ struct dbps_caller {
 	pid_t pid;
 	unsigned int rights; /* enum dbps_right */
 	char user[64];	     /* name of uid, or its number */
+	char program[64];    /* what its process ran when it connected; "": not known */
 };
 
 /** @brief Who is at the other end of a Unix socket, and what they may. 0 or a negative errno. */

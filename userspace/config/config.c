@@ -40,6 +40,24 @@ const struct dbps_config_key dbps_config_keys[] = {
 	{"access", "super", DBPS_CONFIG_TEXT, AT(super), "", "none", 0, 0,
 	 "Who may kill all sessions besides root: users, and groups as @group, with blanks "
 	 "between."},
+	{"protect", "users", DBPS_CONFIG_TEXT, AT(protect_users), "",
+	 "repl, replication, replicator, mariabackup, xtrabackup, monitor, exporter, "
+	 "mysqld_exporter",
+	 0, 0,
+	 "Database users whose sessions a KILL of many spares, with commas between; * and ? stand "
+	 "for characters."},
+	{"protect", "programs", DBPS_CONFIG_TEXT, AT(protect_programs), "",
+	 "mariabackup, mariadb-backup, xtrabackup, mysqldump, mariadb-dump, mydumper, "
+	 "mysqld_exporter",
+	 0, 0, "Programs, by the name that a client gives at login, in the same way."},
+	{"protect", "commands", DBPS_CONFIG_TEXT, AT(protect_commands), "",
+	 "Binlog Dump*, Register Slave, Slave_*", 0, 0,
+	 "Commands, as the column of the processlist has them, in the same way."},
+	{"audit", "file", DBPS_CONFIG_TEXT, AT(audit_file), "", DBPS_AUDIT_AUTO, 0, 200,
+	 "File that every kill is appended to; auto: " DBPS_AUDIT_FILE
+	 " for the daemon whose socket is the default one, none for any other."},
+	{"audit", "max_bytes", DBPS_CONFIG_NUMBER, AT(audit_max_bytes), "bytes", "10485760", 4096,
+	 1073741824, "Length at which the file is renamed to FILE.1, in place of the one before."},
 	{"link", "enabled", DBPS_CONFIG_BOOL, AT(link_enabled), "", "yes", 0, 0,
 	 "Whether dbpsd keeps a connection to each server, which KILL QUERY needs."},
 	{"link", "user", DBPS_CONFIG_TEXT, AT(link_user), "", "root", 1, 80,
@@ -316,6 +334,13 @@ int dbps_config_read(struct dbps_config *config, const char *path, char **ret_wh
 	dbps_config_done(config);
 	*config = fresh;
 	return 0;
+}
+
+const char *dbps_config_audit_file(const struct dbps_config *config)
+{
+	if (!config->audit_file || strcmp(config->audit_file, DBPS_AUDIT_AUTO) != 0)
+		return config->audit_file;
+	return strcmp(config->socket, DBPS_SOCKET_PATH) == 0 ? DBPS_AUDIT_FILE : NULL;
 }
 
 void dbps_config_done(struct dbps_config *config)

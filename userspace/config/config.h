@@ -11,6 +11,8 @@
 #define DBPS_CONFIG_FILE "/etc/dbps/dbps.conf"
 #define DBPS_SOCKET_PATH "/run/dbps/dbps.sock"
 #define DBPS_PIN_DIR	 "/sys/fs/bpf/dbps"
+#define DBPS_AUDIT_FILE	 "/var/lib/dbps/kills.jsonl"
+#define DBPS_AUDIT_AUTO	 "auto"
 
 struct dbps_config {
 	/* [daemon] */
@@ -27,6 +29,13 @@ struct dbps_config {
 	/* [access] */
 	char *process;
 	char *super;
+	/* [protect] */
+	char *protect_users;
+	char *protect_programs;
+	char *protect_commands;
+	/* [audit] */
+	char *audit_file; /* DBPS_AUDIT_AUTO, a path, or NULL: none */
+	unsigned int audit_max_bytes;
 	/* [link] */
 	bool link_enabled;
 	char *link_user;
@@ -68,6 +77,9 @@ int dbps_config_read(struct dbps_config *config, const char *path, char **ret_wh
 
 /** @brief Set one key as the file would ("session.text_bytes", "2048"). Same errors. */
 int dbps_config_set(struct dbps_config *config, const char *key, const char *value, char **ret_why);
+
+/** @return The file that kills are written to, or NULL. */
+const char *dbps_config_audit_file(const struct dbps_config *config);
 
 void dbps_config_done(struct dbps_config *config);
 

@@ -8,6 +8,7 @@
 #include "access/access.h"
 #include "config/config.h"
 
+struct dbps_audit;
 struct dbps_kernel;
 struct dbps_registry;
 
@@ -16,6 +17,7 @@ struct dbps_daemon {
 	struct dbps_kernel *kernel;
 	struct dbps_registry *registry;
 	struct dbps_access_options access;
+	struct dbps_audit *audit;
 };
 
 #endif

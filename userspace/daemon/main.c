@@ -11,10 +11,12 @@
 #include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 
+#include "access/protect.h"
 #include "cleanup.h"
 #include "daemon/console.h"
 #include "daemon/daemon.h"
 #include "kernel/kernel.h"
+#include "kill/audit.h"
 #include "log/log.h"
 #include "server/registry.h"
 
@@ -153,6 +155,16 @@ static int open_registry(struct dbps_daemon *daemon)
 	return dbps_registry_new(daemon->kernel, &opts, &daemon->registry);
 }
 
+static int open_audit(struct dbps_daemon *daemon)
+{
+	struct dbps_audit_options opts = {
+		.file = dbps_config_audit_file(&daemon->config),
+		.max_bytes = daemon->config.audit_max_bytes,
+	};
+
+	return dbps_audit_open(&opts, &daemon->audit);
+}
+
 static void on_server(pid_t tgid, void *data)
 {
 	struct dbps_daemon *daemon = data;
@@ -189,6 +201,8 @@ static int open_signals(void)
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* A file at its limit (RLIMIT_FSIZE) is an error of write(2), no end of dbpsd. */
+	signal(SIGXFSZ, SIG_IGN);
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
@@ -240,6 +254,8 @@ static int run(struct dbps_daemon *daemon)
 	r = open_kernel(daemon);
 	if (!r)
 		r = open_registry(daemon);
+	if (!r)
+		r = open_audit(daemon);
 	if (!r) {
 		r = dbps_console_new(daemon, &console);
 		if (r)
@@ -248,6 +264,7 @@ static int run(struct dbps_daemon *daemon)
 	if (!r)
 		r = serve(daemon, console, signal_fd);
 	dbps_console_free(console);
+	dbps_audit_close(daemon->audit);
 	dbps_registry_free(daemon->registry);
 	dbps_kernel_close(daemon->kernel);
 	return r;
@@ -277,6 +294,11 @@ int main(int argc, char **argv)
 		dbps_log_set_level(daemon.config.log_level);
 		daemon.access.process = daemon.config.process;
 		daemon.access.super = daemon.config.super;
+		dbps_protect_set(&(struct dbps_protect_options){
+			.users = daemon.config.protect_users,
+			.programs = daemon.config.protect_programs,
+			.commands = daemon.config.protect_commands,
+		});
 		r = run(&daemon);
 	}
 	dbps_config_done(&daemon.config);

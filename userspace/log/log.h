@@ -14,6 +14,14 @@ void dbps_log_set_level(int level);
 /** @brief Print one line. Thread-safe; keeps errno. */
 void dbps_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+struct iovec;
+
+/**
+ * @brief Log one line that has fields for programs: "NAME=value", NAME of A-Z, 0-9 and _. They
+ * reach the journal when stderr is the journal; elsewhere the line is printed alone.
+ */
+void dbps_log_fields(int level, const char *line, const struct iovec *fields, int n);
+
 /**
  * @brief Print one line at LOG_ERR that ends with the words for an error.
  * @param r Negative errno.

@@ -4,6 +4,8 @@
  */
 #include "mysql/utf8.h"
 
+#include <string.h>
+
 struct lead {
 	unsigned char first, last; /* first byte */
 	unsigned char second_low, second_high;
@@ -50,6 +52,24 @@ void utf8_clean(char *text, size_t len)
 			text[at] = '?';
 		at += n ? n : 1;
 	}
+}
+
+void utf8_copy(char *to, size_t size, const char *text, size_t len)
+{
+	size_t used = 0;
+
+	while (len) {
+		size_t n = *text ? utf8_char_len(text, len) : 0;
+		size_t put = n ? n : 3;
+
+		if (used + put >= size)
+			break;
+		memcpy(to + used, n ? text : "\xef\xbf\xbd", put);
+		used += put;
+		text += n ? n : 1;
+		len -= n ? n : 1;
+	}
+	to[used] = '\0';
 }
 
 size_t utf8_cut(const char *text, size_t len, size_t max)

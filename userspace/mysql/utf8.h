@@ -13,6 +13,12 @@ size_t utf8_char_len(const char *text, size_t left);
 /** @brief Replace each byte that belongs to no well-formed character by '?', in place. */
 void utf8_clean(char *text, size_t len);
 
+/**
+ * @brief Copy text into an array, terminated; what is not well formed, and NUL, becomes U+FFFD.
+ *        What does not fit is left out, a character at a time.
+ */
+void utf8_copy(char *to, size_t size, const char *text, size_t len);
+
 /** @return `len`, or the most bytes up to `max` that do not end inside a character. */
 size_t utf8_cut(const char *text, size_t len, size_t max);
 

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "access/protect.h"
 #include "cleanup.h"
 
 static const struct dbps_value null_value = {.null = true};
@@ -275,6 +276,11 @@ static struct dbps_value get_own(const struct dbps_row *row)
 	return integer(row->own);
 }
 
+static struct dbps_value get_protected(const struct dbps_row *row)
+{
+	return words(dbps_protected(row));
+}
+
 static struct dbps_value get_note(const struct dbps_row *row)
 {
 	if (row->own)
@@ -387,6 +393,10 @@ const struct dbps_column dbps_columns[] = {
 	 "Why info is NULL though a statement is, or may be, executed.", get_why_no_info},
 	{"own", NULL, DBPS_TYPE_INTEGER, "", "1: a session of dbpsd itself, its control link.",
 	 get_own},
+	{"protected", NULL, DBPS_TYPE_TEXT, "",
+	 "Why a KILL of many spares this session unless it is named by its id: the setting "
+	 "that says so. NULL: it does not.",
+	 get_protected},
 	{"note", NULL, DBPS_TYPE_TEXT, "", "What else is special about the session.", get_note},
 };
 
