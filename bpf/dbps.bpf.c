@@ -24,6 +24,7 @@ static __always_inline void dbps_on_resync(struct dbps_session *s);
 #include "cancel.bpf.h"
 #include "session.bpf.h"
 #include "taps.bpf.h"
+#include "peer.bpf.h"
 #include "snapshot.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

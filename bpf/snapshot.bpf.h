@@ -162,6 +162,7 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 	}
 	if (s->armed)
 		snapshot_mark_killed(s);
+	row->peer = peer_of(sk, &row->peer_ns);
 	row->now_ns = bpf_ktime_get_ns();
 	row->size = (sizeof(*row) + (__u32)tail + 7) & ~7u;
 	page->used = at + row->size;

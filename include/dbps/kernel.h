@@ -88,11 +88,29 @@ struct dbps_control {
 	__u32 pad;
 };
 
+/*
+ * What the server's socket tells of its client (bpf/peer.bpf.h). From CLOSED on nobody is there any
+ * more for whom to execute.
+ */
+enum dbps_peer {
+	DBPS_PEER_THERE,       /* as far as can be told */
+	DBPS_PEER_HALF_CLOSED, /* Unix: sends nothing more, and is still there */
+	DBPS_PEER_CLOSED,      /* TCP: FIN, it sends nothing more; Unix: its socket is closed */
+	DBPS_PEER_RESET,       /* it aborted the connection */
+	DBPS_PEER_TIMED_OUT,   /* TCP: it did not answer any more */
+	DBPS_PEER_CUT,	       /* from this side: by a KILL, by the server, by ss -K */
+	DBPS_PEER_GONE,	       /* the connection is over, why is not known any more */
+	DBPS_PEER_N,
+};
+
 /* One row of a snapshot: this head, then `text_have` bytes of text. */
 struct dbps_snapshot_row {
 	__u32 size; /* of head and text together */
 	__u32 text_have;
 	__u64 now_ns;
+	__u64 peer_ns; /* CLOCK_MONOTONIC: last packet of a peer that is not there; 0: unknown */
+	__u32 peer;    /* enum dbps_peer */
+	__u32 pad;
 	struct dbps_session session; /* gen is even */
 };
 
@@ -106,6 +124,9 @@ struct dbps_packed_row {
 	__u32 size; /* of all of it, a multiple of 8 */
 	__u32 text_have;
 	__u64 now_ns;
+	__u64 peer_ns;
+	__u32 peer;
+	__u32 pad;
 	__u8 session[DBPS_NAMES_AT]; /* up to the names */
 };
 

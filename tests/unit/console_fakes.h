@@ -21,6 +21,7 @@ struct fake_session {
 	uint64_t cookie, id;
 	uint32_t tgid, uid, pid;
 	const char *user, *db, *text;
+	uint32_t peer; /* enum dbps_peer */
 };
 
 static struct {
@@ -46,6 +47,7 @@ static void fake_fill(const struct fake_session *from, struct dbps_snapshot_row 
 	struct dbps_session *session = &row->session;
 
 	row->now_ns = fake_now_ns();
+	row->peer = from->peer;
 	session->flags = DBPS_KNOWN_LOGIN | DBPS_KNOWN_CAPS | DBPS_FRAMED_IN;
 	session->flags |= from->id ? DBPS_KNOWN_ID : 0;
 	session->flags |= from->text ? DBPS_HAS_TEXT : 0;
@@ -186,11 +188,12 @@ static void fake_reset(void)
 					  .link = DBPS_LINK_DOWN,
 					  .link_text = "Access denied for user 'root'@'localhost'"};
 	fake.n_sessions = 4;
-	fake.sessions[0] = (struct fake_session){1001, 41,	100,	1000,
-						 5000, "admin", "test", "select sleep(60)"};
-	fake.sessions[1] = (struct fake_session){1002, 42, 100, 1001, 5001, "app", NULL, NULL};
-	fake.sessions[2] = (struct fake_session){1003, 41, 200, 1001, 5002, "other", "x", "do 1"};
-	fake.sessions[3] = (struct fake_session){1004, 0, 200, 1001, 5003, "early", NULL, NULL};
+	fake.sessions[0] = (struct fake_session){
+		1001, 41, 100, 1000, 5000, "admin", "test", "select sleep(60)", 0};
+	fake.sessions[1] = (struct fake_session){1002, 42, 100, 1001, 5001, "app", NULL, NULL, 0};
+	fake.sessions[2] =
+		(struct fake_session){1003, 41, 200, 1001, 5002, "other", "x", "do 1", 0};
+	fake.sessions[3] = (struct fake_session){1004, 0, 200, 1001, 5003, "early", NULL, NULL, 0};
 	fake.kill_answer = (struct dbps_kill_answer){
 		.outcome = DBPS_KILL_CONFIRMED,
 		.elapsed_ms = 1.4,

@@ -600,6 +600,48 @@ static void the_daemons_own_session_is_marked(void **state)
 	dbps_rows_free(rows);
 }
 
+static struct dbps_snapshot_row *raw_of(struct dbps_session *s)
+{
+	return (void *)((char *)s - offsetof(struct dbps_snapshot_row, session));
+}
+
+static void an_orphan_executes_though_its_client_has_gone(void **state)
+{
+	static const struct {
+		enum dbps_peer peer;
+		const char *orphan, *phase;
+	} peers[] = {
+		{DBPS_PEER_THERE, NULL, "executing"},
+		{DBPS_PEER_HALF_CLOSED, NULL, "executing"},
+		{DBPS_PEER_CLOSED, "closed", "orphaned: client closed"},
+		{DBPS_PEER_RESET, "reset", "orphaned: reset by client"},
+		{DBPS_PEER_TIMED_OUT, "timed out", "orphaned: client timed out"},
+		{DBPS_PEER_CUT, "cut", "orphaned: cut off"},
+		{DBPS_PEER_GONE, "gone", "orphaned: client gone"},
+		{DBPS_PEER_N, NULL, "executing"},
+	};
+	struct dbps_rows *rows;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(peers); i++) {
+		struct dbps_snapshot_row *raw = raw_of(add_query(i, "do 1"));
+
+		raw->peer = peers[i].peer;
+		raw->peer_ns = i == 2 ? NOW - 1500000000 : 0;
+	}
+	raw_of(add(100, NULL))->peer = DBPS_PEER_CLOSED;
+	rows = read_rows();
+	for (size_t i = 0; i < ARRAY_SIZE(peers); i++) {
+		assert_words(&rows->row[i], "orphan", peers[i].orphan);
+		assert_words(&rows->row[i], "phase", peers[i].phase);
+		assert_int_equal(value_of(&rows->row[i], "orphan_ms").null, i != 2);
+	}
+	assert_true(value_of(&rows->row[2], "orphan_ms").real == 1500.0);
+	assert_null_value(&rows->row[ARRAY_SIZE(peers)], "orphan");
+	assert_words(&rows->row[ARRAY_SIZE(peers)], "phase", "idle");
+	dbps_rows_free(rows);
+}
+
 static void the_table_of_columns_is_whole(void **state)
 {
 	static const char *const titles[DBPS_N_PROCESSLIST_COLUMNS] = {
@@ -650,6 +692,7 @@ int main(void)
 		cmocka_unit_test_setup(states_of_kills, start),
 		cmocka_unit_test_setup(time_is_never_negative, start),
 		cmocka_unit_test_setup(the_daemons_own_session_is_marked, start),
+		cmocka_unit_test_setup(an_orphan_executes_though_its_client_has_gone, start),
 		cmocka_unit_test_setup(the_table_of_columns_is_whole, start),
 	};
 

@@ -143,6 +143,19 @@ static void info_is_cut_at_100_bytes_between_characters(void **state)
 	assert_null(strstr(sessions, "and more"));
 }
 
+static void orphans_are_those_that_execute_for_nobody(void **state)
+{
+	(void)state;
+	assert_answer("show orphans", "Id|User|Host|db|Command|Time|orphan|orphan_ms|Info\n");
+	fake.sessions[1].peer = DBPS_PEER_CLOSED; /* it does not execute */
+	fake.sessions[2].peer = DBPS_PEER_RESET;
+	assert_answer("show orphans", "Id|User|Host|db|Command|Time|orphan|orphan_ms|Info\n"
+				      "4294967337|other|localhost|x|Query|7|reset|\\N|do 1\n");
+	assert_answer_begins("show full orphans", "id|user|host|db|command|time|state|info|server");
+	become(1000, "admin", 0);
+	assert_answer("show orphans", "Id|User|Host|db|Command|Time|orphan|orphan_ms|Info\n");
+}
+
 static void sessions_have_every_column(void **state)
 {
 	(void)state;
@@ -524,6 +537,7 @@ int main(void)
 		test(a_chosen_server_has_its_own_ids),
 		test(others_see_their_own_sessions),
 		test(info_is_cut_at_100_bytes_between_characters),
+		test(orphans_are_those_that_execute_for_nobody),
 		test(sessions_have_every_column),
 		test(kill_names_session_and_kind),
 		test(kill_of_no_id_kills_nothing),

@@ -54,6 +54,7 @@ extern const size_t dbps_n_commands;
 
 enum dbps_exit dbps_command_ps(struct dbps_cli *cli);
 enum dbps_exit dbps_command_kill(struct dbps_cli *cli);
+enum dbps_exit dbps_command_orphans(struct dbps_cli *cli);
 enum dbps_exit dbps_command_servers(struct dbps_cli *cli);
 enum dbps_exit dbps_command_sql(struct dbps_cli *cli);
 enum dbps_exit dbps_command_doctor(struct dbps_cli *cli);

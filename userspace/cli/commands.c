@@ -33,6 +33,18 @@ const struct dbps_command dbps_commands[] = {
 	 "  dbps kill 41 42 43\n"
 	 "  dbps kill --server mariadb-3307 connection 7",
 	 dbps_command_kill},
+	{"orphans", "", "list the sessions that execute though their client has gone",
+	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_CSV, 0, 0,
+	 "Lists what is executed for a client that has gone, and how it went: closed (over\n"
+	 "TCP: it sends nothing more, though it could still read), reset (by the client),\n"
+	 "timed out, cut (from this side, as by a KILL), gone (why is not known). A client\n"
+	 "host that vanished without a word cannot be told from a silent one.\n"
+	 "--json and --csv have all columns of a session and the whole statement.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps orphans\n"
+	 "  dbps orphans --json | jq '.[] | select(.orphan_ms > 60000) | .id'",
+	 dbps_command_orphans},
 	{"servers", "", "list the database servers of this host", DBPS_OPT_JSON | DBPS_OPT_CSV, 0,
 	 0,
 	 "Lists the servers that dbpsd follows: engine, version, process, addresses,\n"

@@ -81,6 +81,8 @@ static int unpack(struct reading *to, const struct dbps_packed_row *packed)
 	row->size = (__u32)size;
 	row->text_have = packed->text_have;
 	row->now_ns = packed->now_ns;
+	row->peer_ns = packed->peer_ns;
+	row->peer = packed->peer;
 	s = &row->session;
 	memcpy(s, packed->session, sizeof(packed->session));
 	at = unpack_name(at, s->user_len, sizeof(s->user), s->user);

@@ -271,6 +271,16 @@ static struct dbps_value get_why_no_info(const struct dbps_row *row)
 	return words(row->why_no_info);
 }
 
+static struct dbps_value get_orphan(const struct dbps_row *row)
+{
+	return words(dbps_row_orphan(row));
+}
+
+static struct dbps_value get_orphan_ms(const struct dbps_row *row)
+{
+	return dbps_row_orphan(row) ? since(row, row->peer_ns, 1e6) : null_value;
+}
+
 static struct dbps_value get_own(const struct dbps_row *row)
 {
 	return integer(row->own);
@@ -391,6 +401,16 @@ const struct dbps_column dbps_columns[] = {
 	{"info_cut", NULL, DBPS_TYPE_INTEGER, "", "1: info is not the whole text.", get_info_cut},
 	{"why_no_info", NULL, DBPS_TYPE_TEXT, "",
 	 "Why info is NULL though a statement is, or may be, executed.", get_why_no_info},
+	{"orphan", NULL, DBPS_TYPE_TEXT, "",
+	 "How the client went, of a session that executes though it has: closed (over TCP: a "
+	 "FIN, it sends nothing more, though it could still read), reset (by the client), timed "
+	 "out, cut (from this side: a KILL, the server, ss -K), gone (why is not known). NULL: "
+	 "the client is there as far as can be told, or nothing is executed.",
+	 get_orphan},
+	{"orphan_ms", NULL, DBPS_TYPE_REAL, "ms",
+	 "Time since the last packet on the connection of an orphan: the client has been gone "
+	 "for at least so long. NULL over Unix sockets, which keep no time.",
+	 get_orphan_ms},
 	{"own", NULL, DBPS_TYPE_INTEGER, "", "1: a session of dbpsd itself, its control link.",
 	 get_own},
 	{"protected", NULL, DBPS_TYPE_TEXT, "",

@@ -207,6 +207,8 @@ static int fill(struct reading *reading, struct dbps_row *row, const struct dbps
 
 	row->session = s;
 	row->now_ns = raw->now_ns;
+	row->peer = (uint8_t)raw->peer;
+	row->peer_ns = raw->peer_ns;
 	row->server = view ? view->index : UINT32_MAX;
 	row->id = dbps_row_id(s, row->server);
 	set_host(s, row->host);

@@ -18,12 +18,14 @@ struct dbps_registry;
 
 struct dbps_row {
 	const struct dbps_session *session; /* into dbps_rows.data */
-	uint64_t id;	 /* unique over all servers of the host, see dbps_row_id() */
-	uint64_t now_ns; /* CLOCK_MONOTONIC when the record was copied */
-	uint32_t server; /* index in the registry; UINT32_MAX when the server is not known (yet) */
-	uint8_t engine;	 /* enum dbps_engine (server/registry.h) */
-	bool own;	 /* a session of dbpsd itself: its control link */
-	bool info_cut;	 /* `info` is not the whole text */
+	uint64_t id;	  /* unique over all servers of the host, see dbps_row_id() */
+	uint64_t now_ns;  /* CLOCK_MONOTONIC when the record was copied */
+	uint32_t server;  /* index in the registry; UINT32_MAX when the server is not known (yet) */
+	uint8_t engine;	  /* enum dbps_engine (server/registry.h) */
+	uint8_t peer;	  /* enum dbps_peer */
+	uint64_t peer_ns; /* when a peer that is not there was last heard of; 0: unknown */
+	bool own;	  /* a session of dbpsd itself: its control link */
+	bool info_cut;	  /* `info` is not the whole text */
 	char server_name[DBPS_SERVER_NAME_MAX];
 	char host[80]; /* as servers print it: "127.0.0.1:4711", "::1:4711", "localhost" */
 	char *info;    /* what runs, masked and trimmed, not terminated; NULL: nothing or unknown */
@@ -79,5 +81,8 @@ uint64_t dbps_row_time_ns(const struct dbps_row *row);
 
 /** @return Whether the session has not logged in yet. */
 bool dbps_row_logs_in(const struct dbps_row *row);
+
+/** @return How the client went, for a session that executes though it has; else NULL. */
+const char *dbps_row_orphan(const struct dbps_row *row);
 
 #endif

@@ -123,6 +123,18 @@ const char *dbps_row_state(const struct dbps_row *row)
 	return s->flags & DBPS_KILLED ? "QUERY_KILLED" : "ACTIVE";
 }
 
+const char *dbps_row_orphan(const struct dbps_row *row)
+{
+	static const char *const words[DBPS_PEER_N] = {
+		[DBPS_PEER_CLOSED] = "closed",	     [DBPS_PEER_RESET] = "reset",
+		[DBPS_PEER_TIMED_OUT] = "timed out", [DBPS_PEER_CUT] = "cut",
+		[DBPS_PEER_GONE] = "gone",
+	};
+
+	return dbps_session_executes(row->session) && row->peer < DBPS_PEER_N ? words[row->peer]
+									      : NULL;
+}
+
 static const char *idle_phase(const struct dbps_session *s)
 {
 	if (s->in.left || s->in.hdr_have)
@@ -150,8 +162,17 @@ const char *dbps_row_phase(const struct dbps_row *row)
 		[DBPS_PHASE_CHANGE_USER] = "authenticating",
 		[DBPS_PHASE_STREAM] = "sending binary log",
 	};
+	static const char *const orphan_words[DBPS_PEER_N] = {
+		[DBPS_PEER_CLOSED] = "orphaned: client closed",
+		[DBPS_PEER_RESET] = "orphaned: reset by client",
+		[DBPS_PEER_TIMED_OUT] = "orphaned: client timed out",
+		[DBPS_PEER_CUT] = "orphaned: cut off",
+		[DBPS_PEER_GONE] = "orphaned: client gone",
+	};
 	const struct dbps_session *s = row->session;
 
+	if (dbps_row_orphan(row))
+		return orphan_words[row->peer];
 	if (s->phase == DBPS_PHASE_IDLE)
 		return idle_phase(s);
 	if (is_unseen(s))

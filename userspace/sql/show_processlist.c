@@ -1,6 +1,6 @@
 /*
- * SHOW PROCESSLIST and SHOW SESSIONS: the session table's columns over the rows of one snapshot,
- * those that the caller may see.
+ * SHOW PROCESSLIST, SHOW SESSIONS and SHOW ORPHANS: the session table's columns over the rows of
+ * one snapshot, those that the caller may see.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,9 +17,11 @@
 
 struct listing {
 	struct sql_scope scope;
+	const char *const *names; /* of `n_columns` columns; NULL: the first ones of the table */
 	size_t n_columns;
-	bool titles; /* head them as SHOW PROCESSLIST does */
-	bool full;   /* whole Info */
+	bool titles;				   /* head them as SHOW PROCESSLIST does */
+	bool full;				   /* whole Info */
+	bool (*wants)(const struct dbps_row *row); /* NULL: every one */
 };
 
 static enum wire_type wire_type_of(enum dbps_type type)
@@ -29,6 +31,18 @@ static enum wire_type wire_type_of(enum dbps_type type)
 	return type == DBPS_TYPE_REAL ? WIRE_TYPE_DOUBLE : WIRE_TYPE_VAR_STRING;
 }
 
+/* The place in the table of the n-th column that is listed. */
+static size_t column_at(const struct listing *listing, size_t n)
+{
+	size_t at = 0;
+
+	if (!listing->names)
+		return n;
+	while (strcmp(dbps_columns[at].name, listing->names[n]))
+		at++;
+	return at;
+}
+
 static int put_columns(struct wire_writer *out, const struct listing *listing)
 {
 	_cleanup_free_ struct wire_column *columns = calloc(listing->n_columns, sizeof(*columns));
@@ -36,8 +50,10 @@ static int put_columns(struct wire_writer *out, const struct listing *listing)
 	if (!columns)
 		return -ENOMEM;
 	for (size_t i = 0; i < listing->n_columns; i++) {
-		columns[i].name = listing->titles ? dbps_columns[i].title : dbps_columns[i].name;
-		columns[i].type = wire_type_of(dbps_columns[i].type);
+		const struct dbps_column *column = &dbps_columns[column_at(listing, i)];
+
+		columns[i].name = listing->titles && column->title ? column->title : column->name;
+		columns[i].type = wire_type_of(column->type);
 	}
 	wire_columns(out, columns, listing->n_columns);
 	return 0;
@@ -60,13 +76,14 @@ static void put_row(struct wire_writer *out, const struct listing *listing,
 {
 	wire_begin(out);
 	for (size_t i = 0; i < listing->n_columns; i++) {
-		struct dbps_value value = dbps_columns[i].get(row);
+		size_t at = column_at(listing, i);
+		struct dbps_value value = dbps_columns[at].get(row);
 
-		if (i == COLUMN_ID)
+		if (at == COLUMN_ID)
 			value.integer = sql_scope_id(&listing->scope, row);
-		if (i == COLUMN_INFO && !listing->full && !value.null)
+		if (at == COLUMN_INFO && !listing->full && !value.null)
 			value.len = utf8_cut(value.text, value.len, DBPS_INFO_SHORT);
-		put_value(out, dbps_columns[i].type, &value);
+		put_value(out, dbps_columns[at].type, &value);
 	}
 	wire_end(out);
 }
@@ -90,7 +107,8 @@ static int list_sessions(struct sql_connection *connection, struct listing *list
 		return r;
 	for (size_t i = 0; i < rows->n; i++)
 		if (sql_scope_has(&listing->scope, &rows->row[i]) &&
-		    dbps_caller_sees(&connection->caller, &rows->row[i]))
+		    dbps_caller_sees(&connection->caller, &rows->row[i]) &&
+		    (!listing->wants || listing->wants(&rows->row[i])))
 			put_row(out, listing, &rows->row[i]);
 	wire_eof(out, 0);
 	return 0;
@@ -115,6 +133,29 @@ int sql_show_sessions(struct sql_connection *connection, struct sql_input *input
 		      unsigned int options)
 {
 	struct listing listing = {.n_columns = dbps_n_columns, .full = options != 0};
+
+	(void)input;
+	return list_sessions(connection, &listing);
+}
+
+static bool is_orphan(const struct dbps_row *row)
+{
+	return dbps_row_orphan(row);
+}
+
+/* FULL: every column, for programs. */
+int sql_show_orphans(struct sql_connection *connection, struct sql_input *input,
+		     unsigned int options)
+{
+	static const char *const names[] = {"id",   "user",   "host",	   "db",  "command",
+					    "time", "orphan", "orphan_ms", "info"};
+	struct listing listing = {
+		.names = options ? NULL : names,
+		.n_columns = options ? dbps_n_columns : ARRAY_SIZE(names),
+		.titles = !options,
+		.full = options != 0,
+		.wants = is_orphan,
+	};
 
 	(void)input;
 	return list_sessions(connection, &listing);

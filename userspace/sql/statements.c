@@ -18,6 +18,8 @@ const struct sql_statement sql_statements[] = {
 	 .help = "every session, and what it executes now"},
 	{"SHOW [FULL] SESSIONS", 0, sql_show_sessions,
 	 .help = "the same with all columns"},
+	{"SHOW [FULL] ORPHANS", 0, sql_show_orphans,
+	 .help = "sessions that execute though their client has gone"},
 	{"KILL [CONNECTION | QUERY] id", 0, sql_kill,
 	 .help = "end a session, or only the statement it executes"},
 	{"SHOW SERVERS", DBPS_RIGHT_PROCESS, sql_show_servers,

@@ -28,15 +28,15 @@ extern const size_t sql_n_statements;
 typedef int sql_run(struct sql_connection *connection, struct sql_input *input,
 		    unsigned int options);
 
-sql_run sql_show_processlist, sql_show_sessions;	       /* show_processlist.c */
-sql_run sql_show_servers, sql_show_databases, sql_show_tables; /* show_servers.c */
-sql_run sql_show_doctor;				       /* show_doctor.c */
-sql_run sql_show_status, sql_show_losses, sql_show_variables;  /* show_status.c */
-sql_run sql_show_warnings, sql_show_errors, sql_show_count;    /* show_warnings.c */
-sql_run sql_show_grants, sql_show_statements;		       /* show_grants.c */
-sql_run sql_kill;					       /* kill_statement.c */
-sql_run sql_select;					       /* select.c */
-sql_run sql_use_statement, sql_set, sql_begin;		       /* set.c */
+sql_run sql_show_processlist, sql_show_sessions, sql_show_orphans; /* show_processlist.c */
+sql_run sql_show_servers, sql_show_databases, sql_show_tables;	   /* show_servers.c */
+sql_run sql_show_doctor;					   /* show_doctor.c */
+sql_run sql_show_status, sql_show_losses, sql_show_variables;	   /* show_status.c */
+sql_run sql_show_warnings, sql_show_errors, sql_show_count;	   /* show_warnings.c */
+sql_run sql_show_grants, sql_show_statements;			   /* show_grants.c */
+sql_run sql_kill;						   /* kill_statement.c */
+sql_run sql_select;						   /* select.c */
+sql_run sql_use_statement, sql_set, sql_begin;			   /* set.c */
 
 /** @brief SHOW PROCESSLIST as COM_PROCESS_INFO asks for it. 0 or a negative errno. */
 int sql_processlist(struct sql_connection *connection, bool full);
