@@ -6,94 +6,26 @@
  * the cookie decides: sock_diag compares it under the socket's reference (sock_diag_check_cookie()
  * in net/core/sock_diag.c), and the copied descriptor refers to one socket for good when it is
  * compared.
- * 2. The calling thread is in the other network namespace only while the netlink socket is made,
- * which belongs to the namespace that it was made in.
+ * 2. The netlink socket is one of the session's network namespace (kernel/sock_diag.h).
  */
 #include "reset.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
-#include <sched.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 
 #include "cleanup.h"
-#include "log/log.h"
+#include "kernel/sock_diag.h"
 #include "server/process.h"
 
 #ifndef SO_COOKIE
 #define SO_COOKIE 57
 #endif
-
-/* --- netlink in the session's network namespace --- */
-
-static int open_sock_diag(void)
-{
-	struct timeval second = {.tv_sec = 1};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-
-	if (fd < 0)
-		return -errno;
-	/* The kernel answers within the send; this is a guard against waiting for ever. */
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
-	return fd;
-}
-
-static int open_namespace(const struct dbps_session *session)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%u/ns/net", session->tgid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ESTALE : -errno;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	/* The server made this socket before it changed its namespace: not to be reached this way.
-	 */
-	if ((uint32_t)st.st_ino != session->netns)
-		return -EOPNOTSUPP;
-	return TAKE_FD(fd);
-}
-
-static int open_sock_diag_elsewhere(const struct dbps_session *session)
-{
-	_cleanup_close_ int own = -1, its = -1;
-	int fd;
-
-	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (own < 0)
-		return -errno;
-	its = open_namespace(session);
-	if (its < 0)
-		return its;
-	if (setns(its, CLONE_NEWNET) < 0)
-		return -errno;
-	fd = open_sock_diag();
-	if (setns(own, CLONE_NEWNET) < 0)
-		log_errno(-errno, "return to the own network namespace");
-	return fd;
-}
-
-static int open_sock_diag_for(const struct dbps_session *session)
-{
-	uint32_t own;
-	int r = dbps_process_namespace(0, "net", &own);
-
-	if (r < 0)
-		return r;
-	return own == session->netns ? open_sock_diag() : open_sock_diag_elsewhere(session);
-}
 
 /* --- TCP --- */
 
@@ -156,7 +88,7 @@ int dbps_reset_tcp(const struct dbps_session *session)
 		return -EOPNOTSUPP;
 	if (!session->cookie)
 		return -EINVAL; /* would match any */
-	fd = open_sock_diag_for(session);
+	fd = dbps_sock_diag_open(session);
 	if (fd < 0)
 		return fd;
 	if (sendto(fd, &request, sizeof(request), 0, (struct sockaddr *)&kernel, sizeof(kernel)) <

@@ -1,0 +1,78 @@
+/*
+ * sock_diag(7) of a session's network namespace, which a netlink socket belongs to for good: the
+ * calling thread is in another namespace only while the socket is made.
+ */
+#include "kernel/sock_diag.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+
+#include "cleanup.h"
+#include "log/log.h"
+#include "server/process.h"
+
+static int open_here(void)
+{
+	struct timeval second = {.tv_sec = 1};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+	if (fd < 0)
+		return -errno;
+	/* The kernel answers within the send; this is a guard against waiting for ever. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
+	return fd;
+}
+
+static int open_namespace(const struct dbps_session *session)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/net", session->tgid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESTALE : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* The server made this socket before it changed its namespace: not to be reached this way.
+	 */
+	if ((uint32_t)st.st_ino != session->netns)
+		return -EOPNOTSUPP;
+	return TAKE_FD(fd);
+}
+
+static int open_elsewhere(const struct dbps_session *session)
+{
+	_cleanup_close_ int own = -1, its = -1;
+	int fd;
+
+	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (own < 0)
+		return -errno;
+	its = open_namespace(session);
+	if (its < 0)
+		return its;
+	if (setns(its, CLONE_NEWNET) < 0)
+		return -errno;
+	fd = open_here();
+	if (setns(own, CLONE_NEWNET) < 0)
+		log_errno(-errno, "return to the own network namespace");
+	return fd;
+}
+
+int dbps_sock_diag_open(const struct dbps_session *session)
+{
+	uint32_t own;
+	int r = dbps_process_namespace(0, "net", &own);
+
+	if (r < 0)
+		return r;
+	return own == session->netns ? open_here() : open_elsewhere(session);
+}
