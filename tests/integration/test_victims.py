@@ -3,15 +3,17 @@ table of what must come of it: what dbps answers, what the victim's client gets,
 shows of it, and whether its locks are free for others."""
 
 import concurrent.futures
+import os
 import re
 import select
+import signal
 import time
 from dataclasses import dataclass
 from typing import Callable
 
 import pymysql
 
-from harness import Failure, check, check_equal, wait
+from harness import Failure, check, check_equal, stop_process, wait
 from test_kill import kill
 
 import wire
@@ -79,6 +81,17 @@ class State:
     hasty: bool = False  # by the console that does not wait long for the outcome
 
 
+def attempt(call, *args):
+    """What a client gets for what it does: an error's code, RESULT, or how its connection ended."""
+    try:
+        call(*args)
+        return RESULT
+    except wire.ServerError as error:
+        return error.code
+    except (wire.Closed, OSError) as error:
+        return "reset" if ConnectionResetError in (type(error), type(error.__cause__)) else "closed"
+
+
 class Case:
     """One victim: its connections, and what is locked by it, told apart from all others by its number."""
 
@@ -135,18 +148,8 @@ class Case:
             w.query(statement)
         return w
 
-    def attempt(self, call, *args):
-        """What a client gets for what it does: an error's code, RESULT, or how its connection ended."""
-        try:
-            call(*args)
-            return RESULT
-        except wire.ServerError as error:
-            return error.code
-        except (wire.Closed, OSError) as error:
-            return "reset" if ConnectionResetError in (type(error), type(error.__cause__)) else "closed"
-
     def results(self):
-        return self.attempt(self.w.results)
+        return attempt(self.w.results)
 
     # ------------------------------------------------------------------ what is seen of it
 
@@ -243,7 +246,7 @@ def send_file(case):
         case.w.send(b"")
         case.w.results()
 
-    return case.attempt(send)
+    return attempt(send)
 
 
 def greet(case):
@@ -255,7 +258,7 @@ def log_in(case):
         case.w.send(case.w.login_packet("app", "secret", "alpha"))
         case.w.finish_login("secret")
 
-    return case.attempt(finish)
+    return attempt(finish)
 
 
 def send_half(case):
@@ -270,7 +273,7 @@ def send_rest(case):
         case.w.send_raw(case.half)
         case.w.results()
 
-    return case.attempt(send)
+    return attempt(send)
 
 
 def fill(case, rows):
@@ -300,7 +303,7 @@ def stay(case):
     """A client that has sent nothing: what has come for it?"""
     if not case.connection and not select.select([case.w.sock], [], [], 0)[0]:
         return NOTHING
-    return case.attempt(case.w.receive)
+    return attempt(case.w.receive)
 
 
 # ---------------------------------------------------------------- what a victim has locked
@@ -311,7 +314,7 @@ def own_row(case):
     locked = case.ends.lock == KEPT
     prober = case.other("set innodb_lock_wait_timeout = 60")
     began = time.monotonic()
-    seen = case.attempt(prober.query, f"select v from own where id = {case.number} for update"
+    seen = attempt(prober.query, f"select v from own where id = {case.number} for update"
                         + (" nowait" if locked else ""))
     check(seen == (1205 if locked else RESULT), f"the prober of the row got {seen}")
     return (time.monotonic() - began) * 1e3
@@ -329,7 +332,7 @@ class MetadataQueue:
 
     def __call__(self, case):
         began = time.monotonic()
-        seen = case.attempt(self.reader.results)
+        seen = attempt(self.reader.results)
         check(seen == RESULT, f"the reader behind the victim got {seen}")
         return (time.monotonic() - began) * 1e3
 
@@ -524,3 +527,31 @@ def test_over_a_unix_socket(t):
 
 def test_in_another_network_namespace(t):
     check_all(t, Transport("TCP elsewhere", "127.0.0.1", own_network=True))
+
+
+def test_a_stopped_server(t):
+    """It cannot close its end before it goes on; that is said, also to one who tries again."""
+    arena = arena_of(t)
+    server, daemon = arena.server, arena.hasty
+    for transport in (Transport("TCP", "127.0.0.1"), Transport("Unix socket", None)):
+        idle, busy = (t.keep(server.wire(tcp=transport.tcp)).login("app", "secret") for _ in range(2))
+        busy.send_command(wire.QUERY, b"select sleep(60)")
+        busy_id = daemon.wait_session(server, busy.id, "the statement", runs)["id"]
+        idle_id = daemon.wait_idle(server, idle.id)["id"]
+        stop_process(server.pid)
+        try:
+            again = "it was cut before" if transport.tcp else "CUT"
+            for number, what in ((idle_id, "the server is stopped by a signal and has not closed its end yet (HOW)"),
+                                 (busy_id, "statement N still executes in thread N, for N s (HOW; no help from a "
+                                           "control link: the server process is stopped by a signal)")):
+                for how in ("CUT", again):
+                    answer = answer_of(daemon, server, f"kill {number}")
+                    check_equal(general(answer, transport),
+                                f"pending: the connection is cut, but {what.replace('HOW', how)}", answer)
+            answer = answer_of(daemon, server, f"kill query {busy_id}")
+            check(answer.startswith("error 1105: KILL QUERY needs a control link"), answer)
+            check_equal(attempt(idle.receive), transport.cut[1], "the idle client")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        daemon.wait_gone(server, idle.id)
+        t.note(f"{transport.name}: {answer}")

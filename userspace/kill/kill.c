@@ -435,14 +435,23 @@ static void answer_pending_query(struct kill *kill)
 	       running[0] ? running : "the statement has not been seen to end", kill->acted);
 }
 
+/* The end of a link's error, where the cause stands; the names of files and sockets are before it.
+ */
+static const char *cause(const char *text)
+{
+	const size_t max = 150, len = strlen(text);
+
+	return len > max ? text + len - max : text;
+}
+
 static void refuse_query(struct kill *kill, int r, const struct dbps_link_error *error)
 {
 	const char *why = error->text[0] ? error->text : strerror(-r);
 
 	refuse(kill, ER_UNKNOWN,
-	       "KILL QUERY needs a control link to %s: %.150s; KILL CONNECTION resets the socket "
+	       "KILL QUERY needs a control link to %s: %s; KILL CONNECTION resets the socket "
 	       "but the statement goes on executing",
-	       kill->target.server.pid ? kill->target.server.name : "the server", why);
+	       kill->target.server.pid ? kill->target.server.name : "the server", cause(why));
 }
 
 /* Armed, and seen to execute after that. */
@@ -553,9 +562,10 @@ static void answer_pending_connection(struct kill *kill, const struct dbps_link_
 			 dbps_process_stopped((pid_t)kill->target.session.tgid)
 				 ? "is stopped by a signal and "
 				 : "");
-	answer(kill, DBPS_KILL_PENDING, "pending: the connection is cut, but %s (%s%s%.150s)",
-	       running, kill->acted, link_error->text[0] ? "; no help from a control link: " : "",
-	       link_error->text);
+	answer(kill, DBPS_KILL_PENDING, "pending: the connection is cut, but %s (%s%s%s)", running,
+	       kill->acted[0] ? kill->acted : "it was cut before",
+	       link_error->text[0] ? "; no help from a control link: " : "",
+	       cause(link_error->text));
 }
 
 /*
