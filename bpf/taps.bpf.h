@@ -203,7 +203,7 @@ static __always_inline void session_identify(struct dbps_session *s, struct sock
 	if (family == AF_UNIX) {
 		s->family = DBPS_FAMILY_UNIX;
 		s->client_pid = (__u32)sk->sk_peer_pid->numbers[0].nr;
-		s->client_uid = sk->sk_peer_cred->uid.val;
+		s->client_uid = sk->sk_peer_cred->euid.val;
 		return;
 	}
 	s->local_port = sk->__sk_common.skc_num;

@@ -144,7 +144,7 @@ struct dbps_session {
 	__u32 caps;	      /* agreed capability bits */
 	__u32 server_caps;    /* as greeted */
 	__u32 client_pid;     /* Unix sockets: the peer's process, else 0 */
-	__u32 client_uid;     /* Unix sockets: the peer's user, valid with client_pid */
+	__u32 client_uid;     /* Unix sockets: the peer's effective user, valid with client_pid */
 	__u32 attr_pid;	      /* `_pid` of the connection attributes: the client's own claim */
 	__u32 netns;	      /* inode of the socket's network namespace */
 	__u8 local_addr[16];  /* network order; IPv4 in the first 4 bytes */

@@ -109,9 +109,52 @@ static void groups_are_all_that_the_process_has(void **state)
 	assert_int_equal(caller_with("other @adm", "adm").rights, DBPS_RIGHT_PROCESS);
 }
 
+static void ids_stand_for_names(void **state)
+{
+	char list[256];
+	struct dbps_caller caller;
+
+	(void)state;
+	snprintf(list, sizeof(list), "%u", geteuid());
+	assert_int_equal(caller_with(list, NULL).rights, DBPS_RIGHT_PROCESS);
+	snprintf(list, sizeof(list), "@4294967295 @%u", getegid());
+	caller = caller_with(list, list);
+	assert_int_equal(caller.rights, BOTH);
+	assert_string_equal(strchr(caller.process_rule, '@') ?: "", strrchr(list, '@'));
+	snprintf(list, sizeof(list), "%ux 0x%x @%u. %u4294967296 @ %u", geteuid(), geteuid(),
+		 getegid(), geteuid(), geteuid() + 1);
+	assert_int_equal(caller_with(list, list).rights, 0);
+}
+
+static void the_rule_that_gives_a_right_is_kept(void **state)
+{
+	struct dbps_caller caller = caller_with(NULL, NULL);
+	char list[256];
+
+	(void)state;
+	snprintf(list, sizeof(list), "someone %s", caller.user);
+	caller = caller_with(list, NULL);
+	assert_string_equal(caller.process_rule, caller.user);
+	assert_string_equal(caller.super_rule, "");
+}
+
+static void the_program_is_the_kernels_word(void **state)
+{
+	struct dbps_caller caller = caller_with(NULL, NULL);
+	char self[256] = "";
+
+	(void)state;
+	assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+	/* Linux 6.5 on. */
+	if (!caller.program[0])
+		skip();
+	assert_memory_equal(caller.program, self, strlen(caller.program));
+}
+
 static void own_sessions_are_those_of_the_same_uid(void **state)
 {
-	struct dbps_session session = {.client_pid = 10, .client_uid = 1000};
+	struct dbps_session session = {
+		.family = DBPS_FAMILY_UNIX, .client_pid = 10, .client_uid = 1000};
 	const struct dbps_row row = {.session = &session};
 	struct dbps_caller caller = {.uid = 1000};
 
@@ -122,14 +165,16 @@ static void own_sessions_are_those_of_the_same_uid(void **state)
 	assert_false(dbps_caller_sees(&caller, &row));
 	assert_false(dbps_caller_kills(&caller, &row));
 	/* The uid of a client that is not on this host is not known: 0 is not root's then. */
-	session = (struct dbps_session){.client_pid = 0};
+	session.client_pid = 0;
+	session.client_uid = 0;
 	caller.uid = 0;
 	assert_false(dbps_caller_sees(&caller, &row));
 }
 
 static void seeing_and_killing_are_two_rights(void **state)
 {
-	const struct dbps_session session = {.client_pid = 10, .client_uid = 1000};
+	const struct dbps_session session = {
+		.family = DBPS_FAMILY_UNIX, .client_pid = 10, .client_uid = 1000};
 	const struct dbps_row row = {.session = &session};
 	const struct dbps_caller sees = {.uid = 5, .rights = DBPS_RIGHT_PROCESS};
 	const struct dbps_caller kills = {.uid = 5, .rights = DBPS_RIGHT_SUPER};
@@ -150,6 +195,9 @@ int main(void)
 		test_dropped(nobody_is_given_anything_unasked),
 		test_dropped(names_are_whole_words_of_the_list),
 		test_dropped(groups_are_all_that_the_process_has),
+		test_dropped(ids_stand_for_names),
+		test_dropped(the_rule_that_gives_a_right_is_kept),
+		cmocka_unit_test(the_program_is_the_kernels_word),
 		cmocka_unit_test(own_sessions_are_those_of_the_same_uid),
 		cmocka_unit_test(seeing_and_killing_are_two_rights),
 	};

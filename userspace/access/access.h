@@ -14,19 +14,25 @@
 
 enum dbps_right { DBPS_RIGHT_PROCESS = 1, DBPS_RIGHT_SUPER = 2 };
 
-/* What the config grants: lists of names, "@name" for a group, as written there. */
+/* What the config grants: lists of names and ids, "@name" for a group, as written there. */
 struct dbps_access_options {
-	const char *process; /* "monitor @dba"; NULL: nobody */
+	const char *process; /* "monitor @dba 1000"; NULL: nobody */
 	const char *super;
 };
+
+/* One name of such a list. */
+#define DBPS_RULE_MAX 64
 
 struct dbps_caller {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
-	unsigned int rights; /* enum dbps_right */
-	char user[64];	     /* name of uid, or its number */
-	char program[64];    /* what its process ran when it connected; "": not known */
+	unsigned int rights;		  /* enum dbps_right */
+	char process_rule[DBPS_RULE_MAX]; /* name in the config that gives the right; root needs
+					     none */
+	char super_rule[DBPS_RULE_MAX];
+	char user[64];	  /* name of uid, or its number */
+	char program[64]; /* what its process ran when it connected; "": not known */
 };
 
 /** @brief Who is at the other end of a Unix socket, and what they may. 0 or a negative errno. */
