@@ -70,6 +70,7 @@ struct dbps_link {
 	char version[64];
 	uint64_t id;
 	uint64_t cookie;
+	struct dbps_server_limits limits; /* as last told; no max_connections: never */
 };
 
 static void signal_fd(int fd)
@@ -326,7 +327,8 @@ static int open_any(struct dbps_link *link, struct dbps_client **ret_client, cha
 	return open_each(link, link->option_file, ret_client, text, size);
 }
 
-static void set_up(struct dbps_link *link, struct dbps_client *client, const char *text)
+static void set_up(struct dbps_link *link, struct dbps_client *client,
+		   const struct dbps_server_limits *limits, const char *text)
 {
 	const char *version = dbps_client_version(client);
 
@@ -338,6 +340,7 @@ static void set_up(struct dbps_link *link, struct dbps_client *client, const cha
 		link->engine = dbps_engine_of(link->version, "");
 	link->id = dbps_client_id(client);
 	link->cookie = 0;
+	link->limits = *limits;
 	link->attempts++;
 	pthread_cond_broadcast(&link->changed);
 	pthread_mutex_unlock(&link->lock);
@@ -365,8 +368,46 @@ static void find_own_session(struct dbps_link *link, uint64_t id)
 	pthread_mutex_unlock(&link->lock);
 }
 
+/* --- limits --- */
+
+static void take_limit(struct dbps_server_limits *limits, const char *name, const char *value)
+{
+	unsigned long number = strtoul(value, NULL, 10);
+
+	if (strcmp(name, "max_connections") == 0 && number <= UINT32_MAX)
+		limits->max_connections = (uint32_t)number;
+	else if (strcmp(name, "thread_handling") == 0)
+		limits->thread_per_connection = strcmp(value, "one-thread-per-connection") == 0;
+	else if (number && number <= UINT16_MAX) /* extra_port of MariaDB, admin_port of MySQL */
+		limits->uncounted_port = (uint16_t)number;
+}
+
+static int read_limits(struct dbps_client *client, uint64_t deadline_ns,
+		       struct dbps_server_limits *ret_limits, struct dbps_link_error *ret_error)
+{
+	static const char sql[] =
+		"SHOW GLOBAL VARIABLES WHERE Variable_name IN ('max_connections', "
+		"'thread_handling', 'extra_port', 'admin_port')";
+	struct dbps_server_limits limits = {0};
+	MYSQL_RES *result = NULL;
+	MYSQL_ROW row;
+	int r = dbps_client_query(client, sql, deadline_ns, &result, ret_error);
+
+	if (r < 0)
+		return r;
+	if (!result)
+		return -EPROTO;
+	while (mysql_num_fields(result) == 2 && (row = mysql_fetch_row(result)))
+		if (row[0] && row[1])
+			take_limit(&limits, row[0], row[1]);
+	mysql_free_result(result);
+	*ret_limits = limits;
+	return limits.max_connections ? 0 : -ENODATA;
+}
+
 static int open_link(struct dbps_link *link)
 {
+	struct dbps_server_limits limits = {0};
 	struct dbps_link_error error;
 	struct dbps_client *client = NULL;
 	char text[400];
@@ -381,13 +422,14 @@ static int open_link(struct dbps_link *link)
 		set_failed(link, text);
 		return r;
 	}
-	/* Not every engine has it, and none must: a link that ends is opened anew. */
+	/* Not every engine has these, and none must: a link that ends is opened anew. */
 	dbps_client_query(client, "SET SESSION wait_timeout=31536000",
 			  dbps_clock_ns() + QUERY_TIMEOUT_NS, NULL, &error);
+	read_limits(client, dbps_clock_ns() + QUERY_TIMEOUT_NS, &limits, &error);
 	pthread_mutex_lock(&link->use);
 	link->client = client;
 	pthread_mutex_unlock(&link->use);
-	set_up(link, client, text);
+	set_up(link, client, &limits, text);
 	find_own_session(link, dbps_client_id(client));
 	dbps_log(LOG_INFO, "%s: control link is up: %s", link->name, text);
 	return 0;
@@ -816,4 +858,38 @@ int dbps_link_use_adopt(struct dbps_link *link, int timeout_ms, struct dbps_link
 		       ret_error);
 	give(link);
 	return r;
+}
+
+/* What it told last; the process is the same as long as the link is. */
+static int known_limits(struct dbps_link *link, struct dbps_server_limits *ret_limits)
+{
+	int r = -ENODATA;
+
+	pthread_mutex_lock(&link->lock);
+	if (link->limits.max_connections) {
+		*ret_limits = link->limits;
+		r = 0;
+	}
+	pthread_mutex_unlock(&link->lock);
+	return r;
+}
+
+int dbps_link_use_limits(struct dbps_link *link, int timeout_ms,
+			 struct dbps_server_limits *ret_limits, struct dbps_link_error *ret_error)
+{
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	struct dbps_server_limits limits;
+	int r = take(link, deadline_ns, ret_error);
+
+	if (r == 0) {
+		r = read_limits(link->client, deadline_ns, &limits, ret_error);
+		give(link);
+	}
+	if (r < 0)
+		return known_limits(link, ret_limits) < 0 ? r : 0;
+	pthread_mutex_lock(&link->lock);
+	link->limits = limits;
+	pthread_mutex_unlock(&link->lock);
+	*ret_limits = limits;
+	return 0;
 }

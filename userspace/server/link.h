@@ -49,6 +49,8 @@ int dbps_link_use_query_id(struct dbps_link *link, uint64_t id, int timeout_ms,
 			   struct dbps_link_error *ret_error);
 int dbps_link_use_kill(struct dbps_link *link, const char *what, uint64_t id, int timeout_ms,
 		       struct dbps_link_error *ret_error);
+int dbps_link_use_limits(struct dbps_link *link, int timeout_ms,
+			 struct dbps_server_limits *ret_limits, struct dbps_link_error *ret_error);
 int dbps_link_use_adopt(struct dbps_link *link, int timeout_ms, struct dbps_link_error *ret_error);
 
 #endif

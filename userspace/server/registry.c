@@ -685,3 +685,12 @@ int dbps_link_adopt(struct dbps_registry *registry, uint32_t server, int timeout
 
 	return r < 0 ? r : dbps_link_use_adopt(link, timeout_ms, ret_error);
 }
+
+int dbps_link_limits(struct dbps_registry *registry, uint32_t server, int timeout_ms,
+		     struct dbps_server_limits *ret_limits, struct dbps_link_error *ret_error)
+{
+	_cleanup_(unref_link) struct dbps_link *link = NULL;
+	int r = get_link(registry, server, &link, ret_error);
+
+	return r < 0 ? r : dbps_link_use_limits(link, timeout_ms, ret_limits, ret_error);
+}

@@ -124,6 +124,22 @@ int dbps_link_kill(struct dbps_registry *registry, uint32_t server, uint64_t id,
 int dbps_link_adopt(struct dbps_registry *registry, uint32_t server, int timeout_ms,
 		    struct dbps_link_error *ret_error);
 
+/* What a server says of how many it serves, and how. */
+struct dbps_server_limits {
+	uint32_t max_connections; /* 0: unknown */
+	uint16_t uncounted_port;  /* whose connections do not count: extra_port, admin_port; 0: none
+				   */
+	bool thread_per_connection; /* false: otherwise, or unknown */
+};
+
+/**
+ * @brief The limits of a server as it has them now; those it had when its link was opened, if it
+ *        does not answer in time.
+ * @return 0; as the other uses of the link when neither is known.
+ */
+int dbps_link_limits(struct dbps_registry *registry, uint32_t server, int timeout_ms,
+		     struct dbps_server_limits *ret_limits, struct dbps_link_error *ret_error);
+
 const char *dbps_engine_name(enum dbps_engine engine); /* "mariadb"; "unknown" */
 
 #endif
