@@ -40,6 +40,7 @@ __noinline int cancel_settle(struct dbps_session *s, __u32 outcome, __u32 error)
 	c->outcome = outcome;
 	c->error = error;
 	c->settled_ns = bpf_ktime_get_ns();
+	slots_settled(cookie, c->action);
 	e = bpf_ringbuf_reserve(&dbps_events, sizeof(*e), 0);
 	if (!e) {
 		loss_count(DBPS_LOSS_EVENT);

@@ -8,6 +8,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "dbps/kernel.h"
+#include "dbps/slots.h"
 
 #include "maps.bpf.h"
 #include "compat.bpf.h"
@@ -21,6 +22,7 @@ static __always_inline void dbps_on_found(struct dbps_record *r, int found);
 static __always_inline void dbps_on_resync(struct dbps_session *s);
 #include "dbps/mysql.h"
 
+#include "slots.bpf.h"
 #include "cancel.bpf.h"
 #include "session.bpf.h"
 #include "taps.bpf.h"

@@ -38,6 +38,18 @@ struct {
 	__type(value, struct dbps_cancel);
 } dbps_cancels SEC(".maps");
 
+/*
+ * One entry: the cancels that servers who poll shall see. They map it; the daemon fills slots and
+ * takes them back, and what is settled is withdrawn here.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dbps_cancel_table);
+} dbps_slots SEC(".maps");
+
 /* prepared statement -> its Prepare request. Written here; the least recently used one gives way.
  */
 struct {

@@ -55,6 +55,8 @@ static struct {
 	int query_over; /* so many KILL QUERY ID find nothing */
 	bool alias;	/* KILL QUERY ID meets another connection */
 	int reset_error, shutdown_error;
+	bool polls; /* the server looks at the cancel table */
+	int slot_error;
 	int arm_busy; /* so many attempts to arm find the record busy */
 
 	/* the cancel map */
@@ -214,6 +216,26 @@ int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeou
 		return 0;
 	nanosleep(&pause, NULL);
 	return -ETIMEDOUT;
+}
+
+/* --- a server that polls --- */
+
+bool dbps_kernel_polls(struct dbps_kernel *kernel, pid_t pid)
+{
+	(void)kernel;
+	(void)pid;
+	return world.polls;
+}
+
+int dbps_kernel_slot_publish(struct dbps_kernel *kernel, __u64 cookie, __u32 action)
+{
+	(void)kernel;
+	assert_int_equal(cookie, COOKIE);
+	assert_true(world.armed);
+	did(action == DBPS_CANCEL_QUERY ? "publish_query" : "publish_connection");
+	if (!world.slot_error)
+		happen(WHEN_KILLED);
+	return world.slot_error;
 }
 
 /* --- the server --- */
@@ -786,6 +808,33 @@ static void one_of_many_that_goes_on_when_it_is_armed_is_left_alone(void **state
 	assert_int_equal(world.n_arms, world.n_disarms);
 }
 
+/* --- servers that poll --- */
+
+static void a_server_that_polls_ends_its_statement_itself(void **state)
+{
+	(void)state;
+	world.polls = true;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "(cooperative)", "publish_query");
+}
+
+static void where_no_slot_is_free_the_link_is_used(void **state)
+{
+	(void)state;
+	world.polls = true;
+	world.slot_error = -ENOSPC;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "(control link)", "publish_query query_id kill_query_id");
+}
+
+static void a_server_that_polls_is_cut_and_told(void **state)
+{
+	(void)state;
+	world.polls = true;
+	world.closes_at = WHEN_KILLED;
+	check_connection(DBPS_KILL_CONFIRMED, "session closed", "reset publish_connection");
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, set_up)
 
 int main(void)
@@ -832,6 +881,9 @@ int main(void)
 		TEST(a_session_of_an_unknown_server_can_be_cut),
 		TEST(each_of_many_is_judged_again),
 		TEST(one_of_many_that_goes_on_when_it_is_armed_is_left_alone),
+		TEST(a_server_that_polls_ends_its_statement_itself),
+		TEST(where_no_slot_is_free_the_link_is_used),
+		TEST(a_server_that_polls_is_cut_and_told),
 	};
 
 	return cmocka_run_group_tests_name("kill_kill", tests, NULL, NULL);

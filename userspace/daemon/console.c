@@ -11,22 +11,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "cleanup.h"
 #include "daemon/daemon.h"
+#include "daemon/listener.h"
 #include "log/log.h"
 #include "mysql/result.h"
 #include "sql/connection.h"
 
 #define STACK_BYTES (256 << 10)
-#define BACKLOG	    128
 
 struct client {
 	struct client *next;
@@ -37,11 +34,8 @@ struct client {
 
 struct dbps_console {
 	const struct dbps_daemon *daemon;
-	int fd;
+	struct dbps_listener listener;
 	int spare_fd; /* given up to accept and refuse when there are no descriptors left */
-	char *path;
-	dev_t socket_dev; /* our socket file, to remove no other */
-	ino_t socket_ino;
 	uint32_t last_id;
 	struct sql_counters counters;
 	pthread_attr_t thread_attr;
@@ -51,99 +45,6 @@ struct dbps_console {
 	pthread_t unjoined;
 	bool has_unjoined;
 };
-
-static int make_address(const char *path, struct sockaddr_un *ret_address)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return log_errno(-ENAMETOOLONG, "console socket '%s'", path);
-	memcpy(address.sun_path, path, strlen(path));
-	*ret_address = address;
-	return 0;
-}
-
-static int make_directory(const char *path)
-{
-	_cleanup_free_ char *copy = strdup(path);
-	const char *directory;
-
-	if (!copy)
-		return -ENOMEM;
-	directory = dirname(copy);
-	if (mkdir(directory, 0755) && errno != EEXIST)
-		return log_errno(-errno, "make directory '%s'", directory);
-	return 0;
-}
-
-/* Whether somebody listens: 1, 0 or a negative errno. */
-static int is_live(const struct sockaddr_un *address)
-{
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return -errno;
-	if (!connect(fd, (const struct sockaddr *)address, sizeof(*address)))
-		return 1;
-	/* -EAGAIN: its queue is full, so it is there. */
-	return errno == ECONNREFUSED || errno == ENOENT ? 0 : errno == EAGAIN ? 1 : -errno;
-}
-
-/* Take away the socket file of a daemon that is gone. Anything else at that path is not ours. */
-static int clear_path(const struct sockaddr_un *address)
-{
-	const char *path = address->sun_path;
-	struct stat stat;
-	int r;
-
-	if (lstat(path, &stat))
-		return errno == ENOENT ? 0 : log_errno(-errno, "look at '%s'", path);
-	if (!S_ISSOCK(stat.st_mode))
-		return log_errno(-EEXIST, "console socket '%s' is another kind of file", path);
-	r = is_live(address);
-	if (r)
-		return log_errno(r > 0 ? -EADDRINUSE : r, "console socket '%s'", path);
-	if (unlink(path) && errno != ENOENT)
-		return log_errno(-errno, "remove '%s'", path);
-	return 0;
-}
-
-static int open_socket(struct dbps_console *console)
-{
-	_cleanup_close_ int fd = -1;
-	struct sockaddr_un address;
-	struct stat stat;
-	int r;
-
-	r = make_address(console->path, &address);
-	if (!r)
-		r = make_directory(console->path);
-	if (!r)
-		r = clear_path(&address);
-	if (r)
-		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return log_errno(-errno, "make the console socket");
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
-		return log_errno(-errno, "bind '%s'", console->path);
-	/* Nobody can connect before listen(), so nobody meets the mode that bind() gave. */
-	if (chmod(console->path, 0666) || lstat(console->path, &stat) || listen(fd, BACKLOG))
-		return log_errno(-errno, "listen on '%s'", console->path);
-	console->socket_dev = stat.st_dev;
-	console->socket_ino = stat.st_ino;
-	console->fd = TAKE_FD(fd);
-	return 0;
-}
-
-static void remove_socket(const struct dbps_console *console)
-{
-	struct stat stat;
-
-	if (console->path && console->fd >= 0 && !lstat(console->path, &stat) &&
-	    stat.st_dev == console->socket_dev && stat.st_ino == console->socket_ino)
-		unlink(console->path);
-}
 
 static uint64_t now_ns(void)
 {
@@ -166,15 +67,14 @@ int dbps_console_new(struct dbps_daemon *daemon, struct dbps_console **ret_conso
 	if (!console)
 		return -ENOMEM;
 	console->daemon = daemon;
-	console->fd = -1;
+	console->listener.fd = -1;
 	console->spare_fd = open_spare();
 	console->counters.started_ns = now_ns();
 	pthread_mutex_init(&console->lock, NULL);
 	pthread_cond_init(&console->ended, NULL);
 	pthread_attr_init(&console->thread_attr);
 	pthread_attr_setstacksize(&console->thread_attr, STACK_BYTES);
-	console->path = strdup(daemon->config.socket);
-	r = console->path ? open_socket(console) : -ENOMEM;
+	r = dbps_listener_open(daemon->config.socket, SOCK_STREAM, &console->listener);
 	if (r) {
 		dbps_console_free(console);
 		return r;
@@ -185,7 +85,7 @@ int dbps_console_new(struct dbps_daemon *daemon, struct dbps_console **ret_conso
 
 int dbps_console_fd(const struct dbps_console *console)
 {
-	return console->fd;
+	return console->listener.fd;
 }
 
 static void unlist(struct dbps_console *console, const struct client *client)
@@ -285,7 +185,7 @@ static void accept_with_spare(struct dbps_console *console)
 	if (console->spare_fd < 0)
 		return;
 	close(console->spare_fd);
-	fd = accept4(console->fd, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept4(console->listener.fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0) {
 		refuse(console, fd, "Too many connections: no file descriptors left");
 		close(fd);
@@ -295,7 +195,7 @@ static void accept_with_spare(struct dbps_console *console)
 
 void dbps_console_accept(struct dbps_console *console)
 {
-	_cleanup_close_ int fd = accept4(console->fd, NULL, NULL, SOCK_CLOEXEC);
+	_cleanup_close_ int fd = accept4(console->listener.fd, NULL, NULL, SOCK_CLOEXEC);
 	int r;
 
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
@@ -331,15 +231,12 @@ void dbps_console_free(struct dbps_console *console)
 {
 	if (!console)
 		return;
-	remove_socket(console);
-	if (console->fd >= 0)
-		close(console->fd);
+	dbps_listener_close(&console->listener);
 	end_clients(console);
 	if (console->spare_fd >= 0)
 		close(console->spare_fd);
 	pthread_attr_destroy(&console->thread_attr);
 	pthread_cond_destroy(&console->ended);
 	pthread_mutex_destroy(&console->lock);
-	free(console->path);
 	free(console);
 }

@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "daemon/console.h"
 #include "daemon/daemon.h"
+#include "daemon/handout.h"
 #include "kernel/kernel.h"
 #include "kill/audit.h"
 #include "log/log.h"
@@ -192,6 +193,12 @@ static int find_servers(struct dbps_daemon *daemon)
 
 /* ---------------------------------------------------------------- the loop ------------------ */
 
+/* Where others come in. */
+struct doors {
+	struct dbps_console *console;
+	struct dbps_handouts *handouts;
+};
+
 static int open_signals(void)
 {
 	sigset_t set;
@@ -206,13 +213,14 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static int loop(struct dbps_daemon *daemon, struct dbps_console *console, int signal_fd)
+static int loop(struct dbps_daemon *daemon, const struct doors *doors, int signal_fd)
 {
 	struct pollfd fds[] = {
 		{.fd = signal_fd, .events = POLLIN},
-		{.fd = dbps_console_fd(console), .events = POLLIN},
+		{.fd = dbps_console_fd(doors->console), .events = POLLIN},
 		{.fd = dbps_kernel_event_fd(daemon->kernel), .events = POLLIN},
 		{.fd = dbps_registry_fd(daemon->registry), .events = POLLIN},
+		{.fd = dbps_handouts_fd(doors->handouts), .events = POLLIN},
 	};
 
 	for (;;) {
@@ -221,15 +229,17 @@ static int loop(struct dbps_daemon *daemon, struct dbps_console *console, int si
 		if (fds[0].revents)
 			return 0;
 		if (fds[1].revents)
-			dbps_console_accept(console);
+			dbps_console_accept(doors->console);
 		if (fds[2].revents)
 			dbps_kernel_events(daemon->kernel, on_server, daemon);
 		if (fds[3].revents)
 			dbps_registry_reap(daemon->registry);
+		if (fds[4].revents)
+			dbps_handouts_run(doors->handouts);
 	}
 }
 
-static int serve(struct dbps_daemon *daemon, struct dbps_console *console, int signal_fd)
+static int serve(struct dbps_daemon *daemon, const struct doors *doors, int signal_fd)
 {
 	int r;
 
@@ -240,15 +250,27 @@ static int serve(struct dbps_daemon *daemon, struct dbps_console *console, int s
 	malloc_trim(0);
 	sd_notify(0, "READY=1\nSTATUS=following database sessions");
 	dbps_log(LOG_INFO, "ready on %s", daemon->config.socket);
-	r = loop(daemon, console, signal_fd);
+	r = loop(daemon, doors, signal_fd);
 	sd_notify(0, "STOPPING=1");
 	return r;
+}
+
+static int open_doors(struct dbps_daemon *daemon, struct doors *doors)
+{
+	int r = dbps_console_new(daemon, &doors->console);
+
+	if (r)
+		return log_errno(r, "listen on '%s'", daemon->config.socket);
+	r = dbps_handouts_new(daemon->kernel, daemon->config.socket, &doors->handouts);
+	if (r)
+		return log_errno(r, "let servers poll for cancels");
+	return 0;
 }
 
 static int run(struct dbps_daemon *daemon)
 {
 	_cleanup_close_ int signal_fd = open_signals();
-	struct dbps_console *console = NULL;
+	struct doors doors = {};
 	int r;
 
 	r = open_kernel(daemon);
@@ -256,14 +278,12 @@ static int run(struct dbps_daemon *daemon)
 		r = open_registry(daemon);
 	if (!r)
 		r = open_audit(daemon);
-	if (!r) {
-		r = dbps_console_new(daemon, &console);
-		if (r)
-			log_errno(r, "listen on '%s'", daemon->config.socket);
-	}
 	if (!r)
-		r = serve(daemon, console, signal_fd);
-	dbps_console_free(console);
+		r = open_doors(daemon, &doors);
+	if (!r)
+		r = serve(daemon, &doors, signal_fd);
+	dbps_handouts_free(doors.handouts);
+	dbps_console_free(doors.console);
 	dbps_audit_close(daemon->audit);
 	dbps_registry_free(daemon->registry);
 	dbps_kernel_close(daemon->kernel);

@@ -7,14 +7,22 @@
 
 #include <pthread.h>
 
+#include "dbps/cancel.h"
 #include "kernel.h"
 
 struct ring_buffer;
+
+/* Processes that poll the cancel table: one entry for each time that one said so. */
+struct dbps_pollers {
+	pid_t *pid;
+	size_t n;
+};
 
 enum kernel_map {
 	MAP_SESSIONS,
 	MAP_SERVERS,
 	MAP_CANCELS,
+	MAP_SLOTS,
 	MAP_PREPARED,
 	MAP_ADOPTIONS,
 	MAP_CONTROL,
@@ -35,11 +43,14 @@ struct dbps_kernel {
 	char *pin_dir;
 	bool taken_over;
 	unsigned int text_bytes;
-	struct dbps_control *control; /* mapped */
-	struct dbps_page *page;	      /* mapped */
-	__u64 *ports;		      /* mapped */
-	pthread_mutex_t iter_lock;    /* one iterator at a time: they share `control` */
-	size_t snapshot_hint;	      /* bytes of the last snapshot */
+	struct dbps_control *control;	 /* mapped */
+	struct dbps_page *page;		 /* mapped */
+	__u64 *ports;			 /* mapped */
+	struct dbps_cancel_table *slots; /* mapped; guarded by cancel_lock */
+	struct dbps_cancel_watch watch;	 /* the same, for the daemon's own sessions */
+	struct dbps_pollers pollers;	 /* guarded by cancel_lock */
+	pthread_mutex_t iter_lock;	 /* one iterator at a time: they share `control` */
+	size_t snapshot_hint;		 /* bytes of the last snapshot */
 	pthread_mutex_t cancel_lock;
 	pthread_cond_t cancel_settled;
 	struct ring_buffer *ring;
@@ -56,6 +67,16 @@ int kernel_events_open(struct dbps_kernel *kernel);
 /** @brief Tell the session that it has a cancel. 0; -ESRCH when there is no such session; negative
  * errno. */
 int kernel_arm(struct dbps_kernel *kernel, __u64 cookie);
+
+/** @brief Empty the cancel table of what an earlier daemon left; and of what is left at the end. */
+void kernel_slots_begin(struct dbps_kernel *kernel);
+void kernel_slots_end(struct dbps_kernel *kernel);
+
+/** @brief Give up the slot of a cancel, if it has one. @pre cancel_lock is held. */
+void kernel_slot_release(struct dbps_kernel *kernel, __u64 cookie, __u32 action);
+
+/** @return The CLOCK_REALTIME so many milliseconds from now, as waits on cancel_settled take it. */
+struct timespec kernel_deadline_in(int timeout_ms);
 
 /** @brief Forget the cancels of an earlier daemon. */
 void kernel_cancels_clear(struct dbps_kernel *kernel);

@@ -10,6 +10,7 @@
 
 #include "dbps/kernel.h"
 
+struct dbps_cancel_watch;
 struct dbps_kernel;
 
 struct dbps_kernel_options {
@@ -95,6 +96,31 @@ int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie);
  */
 int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
 			    struct dbps_cancel *ret);
+
+/*
+ * The cancel table, which servers that poll map (dbps/cancel.h). `action` is that of an armed
+ * cancel, QUERY or CONNECTION. A slot is given up when its cancel is disarmed.
+ */
+/**
+ * @brief Let servers see an armed cancel. Their server cannot meet a later statement by it.
+ * @return 0, also when it is there already; -EALREADY when the cancel is settled; -ENOSPC when all
+ * slots are in use.
+ */
+int dbps_kernel_slot_publish(struct dbps_kernel *kernel, __u64 cookie, __u32 action);
+
+/** @return The table, for the daemon's own sessions. Owned by the kernel object. */
+const struct dbps_cancel_watch *dbps_kernel_cancel_watch(const struct dbps_kernel *kernel);
+
+/** @brief Wait until something is wanted of `cookie` or the time is over; what is wanted. */
+int dbps_kernel_cancel_poll(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms);
+
+/** @return A descriptor of the table that can only be read, the caller's; or a negative errno. */
+int dbps_kernel_slots_fd(struct dbps_kernel *kernel);
+
+/** @brief A process says that it polls, or no longer does; as often as it said so. */
+int dbps_kernel_poller_add(struct dbps_kernel *kernel, pid_t pid);
+void dbps_kernel_poller_remove(struct dbps_kernel *kernel, pid_t pid);
+bool dbps_kernel_polls(struct dbps_kernel *kernel, pid_t pid);
 
 /** @brief A descriptor that polls readable when there are events. Owned by the kernel object. */
 int dbps_kernel_event_fd(const struct dbps_kernel *kernel);

@@ -30,7 +30,7 @@ static const char *const map_names[MAP_N] = {
 	[MAP_ADOPTIONS] = "dbps_adoptions", [MAP_CONTROL] = "dbps_control",
 	[MAP_META] = "dbps_meta",	    [MAP_LOSSES] = "dbps_losses",
 	[MAP_PORTS] = "dbps_ports",	    [MAP_PAGE] = "dbps_page",
-	[MAP_EVENTS] = "dbps_events",
+	[MAP_SLOTS] = "dbps_slots",	    [MAP_EVENTS] = "dbps_events",
 };
 
 static const char *const link_names[LINK_N] = {
@@ -379,6 +379,7 @@ static int map_memory(struct dbps_kernel *kernel)
 		{MAP_CONTROL, sizeof(*kernel->control), (void **)&kernel->control},
 		{MAP_PORTS, DBPS_PORTS_BYTES, (void **)&kernel->ports},
 		{MAP_PAGE, sizeof(*kernel->page), (void **)&kernel->page},
+		{MAP_SLOTS, sizeof(*kernel->slots), (void **)&kernel->slots},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(mapped); i++) {
@@ -400,6 +401,8 @@ static void unmap_memory(struct dbps_kernel *kernel)
 		munmap(kernel->ports, DBPS_PORTS_BYTES);
 	if (kernel->page)
 		munmap(kernel->page, sizeof(*kernel->page));
+	if (kernel->slots)
+		munmap(kernel->slots, sizeof(*kernel->slots));
 }
 
 static int check_host(char **ret_why)
@@ -462,6 +465,7 @@ static int kernel_start(struct dbps_kernel *kernel, const struct dbps_kernel_opt
 		r = kernel_events_open(kernel);
 	if (r)
 		return say_why(ret_why, r, "cannot map the BPF maps: %s", strerror(-r));
+	kernel_slots_begin(kernel);
 	kernel_cancels_clear(kernel);
 	return 0;
 }
@@ -496,6 +500,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	}
 	close_fds(kernel);
 	cleanup_close(&kernel->pin_fd);
+	kernel_slots_end(kernel);
 	unmap_memory(kernel);
 	free(kernel->pin_dir);
 	pthread_mutex_destroy(&kernel->iter_lock);

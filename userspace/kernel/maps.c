@@ -118,31 +118,35 @@ int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie)
 	pthread_mutex_lock(&kernel->cancel_lock);
 	if (bpf_map_delete_elem(kernel->map_fd[MAP_CANCELS], &cookie))
 		r = -errno;
+	kernel_slot_release(kernel, cookie, DBPS_CANCEL_QUERY);
+	kernel_slot_release(kernel, cookie, DBPS_CANCEL_CONNECTION);
 	/* Whoever waits for this entry learns that it is gone. */
 	pthread_cond_broadcast(&kernel->cancel_settled);
 	pthread_mutex_unlock(&kernel->cancel_lock);
 	return r;
 }
 
-static void deadline_in(int timeout_ms, struct timespec *ret)
+struct timespec kernel_deadline_in(int timeout_ms)
 {
-	clock_gettime(CLOCK_REALTIME, ret);
-	ret->tv_sec += timeout_ms / 1000;
-	ret->tv_nsec += timeout_ms % 1000 * 1000000L;
-	if (ret->tv_nsec >= 1000000000L) {
-		ret->tv_sec++;
-		ret->tv_nsec -= 1000000000L;
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += timeout_ms / 1000;
+	t.tv_nsec += timeout_ms % 1000 * 1000000L;
+	if (t.tv_nsec >= 1000000000L) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000L;
 	}
+	return t;
 }
 
 int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
 			    struct dbps_cancel *ret)
 {
 	struct dbps_cancel cancel;
-	struct timespec deadline;
+	struct timespec deadline = kernel_deadline_in(timeout_ms);
 	int r, waited = 0;
 
-	deadline_in(timeout_ms, &deadline);
 	pthread_mutex_lock(&kernel->cancel_lock);
 	for (;;) {
 		r = dbps_kernel_cancel_get(kernel, cookie, &cancel);

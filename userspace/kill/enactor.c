@@ -213,16 +213,56 @@ static int act_shutdown(const struct dbps_kill_target *target, struct dbps_link_
 	return told(dbps_reset_shutdown(&target->session), "shutdown", ret_error);
 }
 
-const struct dbps_enactor dbps_interrupters[] = {
-	{"control link", probe_query_id, act_query_id},
-	{"control link, by connection", probe_link, act_by_connection},
+static const struct dbps_enactor by_query_id = {
+	.name = "control link",
+	.describe = "the server's own KILL QUERY ID over the control link: hits the statement that "
+		    "was meant, and no other",
+	.exact = true,
+	.probe = probe_query_id,
+	.act = act_query_id,
+};
+
+static const struct dbps_enactor by_connection = {
+	.name = "control link, by connection",
+	.describe = "the server's own KILL QUERY over the control link, by connection id: may hit "
+		    "the next statement",
+	.probe = probe_link,
+	.act = act_by_connection,
+};
+
+static const struct dbps_enactor reset = {
+	.name = "reset",
+	.describe = "the TCP session is reset",
+	.exact = true,
+	.probe = probe_tcp,
+	.act = act_reset,
+};
+
+static const struct dbps_enactor shut_down = {
+	.name = "shutdown",
+	.describe = "the socket is shut down",
+	.exact = true,
+	.probe = probe_any,
+	.act = act_shutdown,
+};
+
+static const struct dbps_enactor link_close = {
+	.name = "control link",
+	.describe = "the server's own KILL over the control link cancels what runs",
+	.exact = true,
+	.probe = probe_link,
+	.act = act_link_close,
+};
+
+const struct dbps_enactor *const dbps_interrupters[] = {
+	&dbps_cooperative,
+	&by_query_id,
+	&by_connection,
 };
 const size_t dbps_n_interrupters = ARRAY_SIZE(dbps_interrupters);
 
-const struct dbps_enactor dbps_closers[] = {
-	{"reset", probe_tcp, act_reset},
-	{"shutdown", probe_any, act_shutdown},
-};
+const struct dbps_enactor *const dbps_closers[] = {&reset, &shut_down};
 const size_t dbps_n_closers = ARRAY_SIZE(dbps_closers);
 
-const struct dbps_enactor dbps_link_closer = {"control link", probe_link, act_link_close};
+const struct dbps_enactor *const dbps_enders[] = {&dbps_cooperative, &link_close};
+const size_t dbps_n_enders = ARRAY_SIZE(dbps_enders);

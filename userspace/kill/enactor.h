@@ -24,7 +24,9 @@ struct dbps_kill_target {
 };
 
 struct dbps_enactor {
-	const char *name; /* as the answer says it */
+	const char *name;     /* as the answer says it */
+	const char *describe; /* what it does, and how exact it is: one sentence for doctor */
+	bool exact;	      /* cannot meet another statement than the one that was meant */
 
 	/** @return Whether it can be tried; if not, ret_why (256 bytes) says why not. */
 	bool (*probe)(const struct dbps_kill_target *target, char *ret_why);
@@ -39,13 +41,16 @@ struct dbps_enactor {
 
 /* Those that interrupt a statement, and those that end a connection's socket, in the order tried.
  */
-extern const struct dbps_enactor dbps_interrupters[];
+extern const struct dbps_enactor *const dbps_interrupters[];
 extern const size_t dbps_n_interrupters;
-extern const struct dbps_enactor dbps_closers[];
+extern const struct dbps_enactor *const dbps_closers[];
 extern const size_t dbps_n_closers;
 
-/** @brief Ends the connection by the server's own hand; for one that executes a statement. */
-extern const struct dbps_enactor dbps_link_closer;
+/* Those that end the connection by the server's own hand; for one that executes a statement. */
+extern const struct dbps_enactor *const dbps_enders[];
+extern const size_t dbps_n_enders;
+
+extern const struct dbps_enactor dbps_cooperative; /* cooperative.c */
 
 /** @return Milliseconds until the target's deadline, at least 0. */
 int dbps_kill_ms_left(const struct dbps_kill_target *target);

@@ -302,17 +302,17 @@ static void note_acted(struct kill *kill, const char *name)
 }
 
 /* Try enactors in their order until one acts. Errors as their `act`; -ENOTCONN when none could. */
-static int run(struct kill *kill, const struct dbps_enactor *enactors, size_t n,
+static int run(struct kill *kill, const struct dbps_enactor *const *enactors, size_t n,
 	       struct dbps_link_error *ret_error)
 {
 	int r = -ENOTCONN;
 
 	for (size_t i = 0; i < n; i++) {
-		if (!enactors[i].probe(&kill->target, ret_error->text))
+		if (!enactors[i]->probe(&kill->target, ret_error->text))
 			continue;
-		r = enactors[i].act(&kill->target, ret_error);
+		r = enactors[i]->act(&kill->target, ret_error);
 		if (r == 0 || r == -ETIMEDOUT)
-			note_acted(kill, enactors[i].name);
+			note_acted(kill, enactors[i]->name);
 		if (r != -EAGAIN)
 			return r;
 	}
@@ -580,7 +580,7 @@ static void close_connection(struct kill *kill)
 
 	if (dbps_session_executes(&kill->target.session) ||
 	    kill->target.session.phase == DBPS_PHASE_UNKNOWN || (r < 0 && r != -EALREADY))
-		r_link = run(kill, &dbps_link_closer, 1, &link_error);
+		r_link = run(kill, dbps_enders, dbps_n_enders, &link_error);
 	if (r_link == 0 || r_link == -EALREADY)
 		link_error.text[0] = '\0';
 	if (r < 0 && r != -EALREADY && r_link < 0 && r_link != -ETIMEDOUT && !has_closed(kill)) {
