@@ -221,16 +221,13 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 	return 0;
 }
 
-/* Sessions that are followed in clear text, by servers that read headers apart. */
-#define EVERYDAY (DBPS_FRAMED_IN | DBPS_READS_APART)
-
 static __always_inline int session_received(struct dbps_record *r, __u64 base, __u32 n,
 					    __u64 requested)
 {
 	struct dbps_span span = {base};
-	__u32 flags = r->s.flags & (EVERYDAY | DBPS_TLS | DBPS_COMPRESSED);
 
-	if (flags == EVERYDAY && !r->s.lost && mysql_everyday_request(r, &span, n))
+	if ((r->s.flags & MYSQL_EVERYDAY_MASK) == MYSQL_EVERYDAY && !r->s.lost &&
+	    mysql_everyday_request(r, &span, n, requested))
 		return 0;
 	r->s.bytes_in += n;
 	return received_other(r, base, n, requested);
@@ -332,6 +329,7 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 	if (s->flags & (DBPS_TLS | DBPS_COMPRESSED) || s->phase == DBPS_PHASE_UNFRAMED ||
 	    s->phase == DBPS_PHASE_UNKNOWN || s->phase == DBPS_PHASE_CLOSED)
 		return 0;
+	mysql_unread_header(s);
 	window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && mysql_sent(r, &span, n, pos, window))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);

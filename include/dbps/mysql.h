@@ -1250,20 +1250,92 @@ MYSQL_INLINE int mysql_read_request(struct dbps_record *r, const struct dbps_spa
 	return 0;
 }
 
+/* `hdr_have` of a header that was read and not looked at. */
+#define MYSQL_HEADER_UNREAD 4
+
+/* Sessions that are followed in clear text, by servers that read headers apart. */
+#define MYSQL_EVERYDAY	    (DBPS_FRAMED_IN | DBPS_READS_APART)
+#define MYSQL_EVERYDAY_MASK (MYSQL_EVERYDAY | DBPS_TLS | DBPS_COMPRESSED)
+
+/* Of an exact server one header in so many is looked at all the same. */
+#define MYSQL_HEADER_CHECK 64
+
+/*
+ * A call read four bytes. When they can only be the header of a command, and the server asks for
+ * just the rest of the packet in its next call, that call tells as much: the header is not looked
+ * at. A header out of order, or of an empty packet, shows as an answer before the next read:
+ * mysql_unread_header().
+ */
+MYSQL_INLINE bool mysql_skips_header(struct dbps_session *s)
+{
+	struct dbps_stream *in = &s->in;
+
+	if ((s->flags & (MYSQL_EVERYDAY_MASK | DBPS_READS_EXACT)) !=
+		    (MYSQL_EVERYDAY | DBPS_READS_EXACT) ||
+	    s->phase != DBPS_PHASE_IDLE || s->lost || in->left || in->hdr_have || in->full ||
+	    in->skip || !(s->sequence % MYSQL_HEADER_CHECK))
+		return false;
+	in->hdr_have = MYSQL_HEADER_UNREAD;
+	return true;
+}
+
+/* Something was sent with no statement under way: not what follows a header that is in order. */
+MYSQL_INLINE void mysql_unread_header(struct dbps_session *s)
+{
+	if (s->phase != DBPS_PHASE_IDLE || !(s->flags & DBPS_READS_EXACT) ||
+	    (!s->in.left && s->in.hdr_have != MYSQL_HEADER_UNREAD))
+		return;
+	s->flags &= ~DBPS_READS_EXACT;
+	s->lost = 1;
+}
+
+/* The packet of a header that was not looked at: `requested` bytes long. */
+MYSQL_INLINE bool mysql_take_length(struct dbps_session *s, __u64 requested)
+{
+	struct dbps_stream *in = &s->in;
+
+	in->hdr_have = 0;
+	in->got = 0;
+	in->seq = 0;
+	s->bytes_in += 4;
+	if (!requested || requested > MYSQL_PACKET_FULL) {
+		s->flags &= ~DBPS_READS_EXACT;
+		s->lost = 1;
+		return false;
+	}
+	in->left = (__u32)requested;
+	in->full = requested == MYSQL_PACKET_FULL;
+	return true;
+}
+
+/* The body behind a header that was looked at: does the server ask for just that? */
+MYSQL_INLINE void mysql_learn_exact(struct dbps_session *s, __u64 requested)
+{
+	if (requested == s->in.left)
+		s->flags |= DBPS_READS_EXACT;
+	else
+		s->flags &= ~DBPS_READS_EXACT;
+}
+
 /*
  * The everyday request: a call that read just a header, or just the body that belongs to it. Does
  * what mysql_requests() would, in fewer lines of code and data; false when the call is anything
  * else.
  */
 MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbps_span *span,
-					 __u32 n)
+					 __u32 n, __u64 requested)
 {
 	struct dbps_stream *in = &r->s.in;
 	__u32 header;
 
-	if (mysql_unlikely(r->s.phase != DBPS_PHASE_IDLE || in->hdr_have || in->full || in->skip))
+	if (mysql_unlikely(r->s.phase != DBPS_PHASE_IDLE || in->full || in->skip))
 		return false;
-	if (!in->left) {
+	if (mysql_likely(in->hdr_have == MYSQL_HEADER_UNREAD)) {
+		if (!mysql_take_length(&r->s, requested) || in->full)
+			return false;
+	} else if (in->hdr_have) {
+		return false;
+	} else if (!in->left) {
 		if (n != 4 || dbps_span_read(span, 0, &header, 4))
 			return false;
 		/* Sequence 0, and neither empty nor full. Wire and host order are the same here. */
@@ -1274,6 +1346,8 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
 		in->seq = 0;
 		r->s.bytes_in += 4;
 		return true;
+	} else if (!in->got) {
+		mysql_learn_exact(&r->s, requested);
 	}
 	if (n != in->left || in->got || in->seq || mysql_read_request(r, span, n))
 		return false;

@@ -87,6 +87,7 @@ enum dbps_flag {
 	DBPS_SENT = 1 << 19,	     /* bytes were sent since the statement began */
 	DBPS_APPLIES = 1 << 20,	     /* an OK of this statement may change session state */
 	DBPS_PREPARED_USE = 1 << 21, /* one of its prepared statements may be a USE */
+	DBPS_READS_EXACT = 1 << 22,  /* and asks for just the rest of the packet in the next call */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1).
@@ -95,7 +96,7 @@ struct dbps_stream {
 	__u32 left;    /* payload bytes of the current packet still to come */
 	__u32 got;     /* payload bytes of the current message so far, over continuation packets */
 	__u8 hdr[4];   /* header being gathered, wire order */
-	__u8 hdr_have; /* bytes of it so far, 0 to 3 */
+	__u8 hdr_have; /* bytes of it so far, 0 to 3; 4: read and not looked at */
 	__u8 seq;      /* sequence id of the current packet */
 	__u8 full;     /* the current packet is 0xffffff long: the message goes on in the next */
 	__u8 skip;     /* the current message is not looked at */

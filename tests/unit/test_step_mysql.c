@@ -43,7 +43,7 @@ static void dbps_on_resync(struct dbps_session *s);
 
 /* ---------------------------------------------------------------- the driver ---------------- */
 
-static unsigned int n_begun, n_prepared, n_broken, n_resyncs;
+static unsigned int n_begun, n_prepared, n_broken, n_resyncs, n_skipped;
 
 static void dbps_on_begin(struct dbps_record *r, __u32 last_used)
 {
@@ -86,16 +86,36 @@ static struct dbps_record *new_record(void)
 	r->s.phase = DBPS_PHASE_GREETED;
 	r->s.flags = DBPS_KNOWN_ID | DBPS_FRAMED_IN;
 	r->s.server_caps = 0x81fff7feu;
-	n_begun = n_prepared = n_broken = n_resyncs = 0;
+	n_begun = n_prepared = n_broken = n_resyncs = n_skipped = 0;
 	return r;
 }
 
-static void server_reads(struct dbps_record *r, const void *bytes, size_t n)
+static void server_reads(struct dbps_record *r, const void *bytes, size_t n, size_t requested)
 {
 	struct dbps_span span = {bytes};
 
-	if (!mysql_everyday_request(r, &span, (__u32)n))
+	if (n == 4 && mysql_skips_header(&r->s)) {
+		n_skipped++;
+		return;
+	}
+	if (!mysql_everyday_request(r, &span, (__u32)n, requested))
 		assert_int_equal(mysql_requests(r, &span, (__u32)n), 0);
+}
+
+/* As MariaDB reads: a header, then just what it announces, in two calls when it is cut. */
+static void server_reads_apart(struct dbps_record *r, const uint8_t *bytes, size_t n, size_t cut)
+{
+	for (size_t at = 0; at < n;) {
+		size_t len = mysql_u24(bytes + at), first = cut && cut < len ? cut : len;
+
+		server_reads(r, bytes + at, 4, 4);
+		at += 4;
+		if (first)
+			server_reads(r, bytes + at, first, len);
+		if (first < len)
+			server_reads(r, bytes + at + first, len - first, len - first);
+		at += len;
+	}
 }
 
 static void server_sends(struct dbps_record *r, const void *bytes, size_t n)
@@ -114,6 +134,7 @@ static void server_sends(struct dbps_record *r, const void *bytes, size_t n)
 		if (taken >> 32 == MYSQL_FOUND_END)
 			mysql_end(&r->s, dbps_now(), DBPS_PHASE_IDLE);
 	}
+	mysql_unread_header(&r->s);
 	assert_int_equal(mysql_sent(r, &span, (__u32)n, (__u32)taken, &window), 0);
 }
 
@@ -158,7 +179,7 @@ static void move_bytes(struct dbps_record *r, char way, const uint8_t *bytes, si
 	if (!n)
 		return;
 	if (way == '<')
-		server_reads(r, bytes, n);
+		server_reads(r, bytes, n, 0);
 	else
 		server_sends(r, bytes, n);
 }
@@ -182,6 +203,26 @@ static struct dbps_record *play(const struct talk *t, size_t cut)
 			move_bytes(r, m->way, m->bytes, m->n);
 		}
 	}
+	return r;
+}
+
+/* Play a talk as a server reads it that takes headers apart; bodies are cut at `cut`. */
+static struct dbps_record *play_apart(const struct talk *t, size_t cut)
+{
+	struct dbps_record *r = new_record();
+
+	clock_ns = 0;
+	r->s.flags |= DBPS_READS_APART;
+	for (size_t i = 0; i < t->n; i++) {
+		const struct move *m = &t->move[i];
+
+		if (m->way == '<')
+			server_reads_apart(r, m->bytes, m->n, cut);
+		else
+			server_sends(r, m->bytes, m->n);
+	}
+	assert_int_equal(r->s.lost, 0);
+	r->s.flags &= ~(DBPS_READS_APART | DBPS_READS_EXACT);
 	return r;
 }
 
@@ -223,6 +264,11 @@ static struct dbps_record *play_all_cuts(const struct talk *t)
 	other = play(t, SIZE_MAX);
 	assert_same(whole, other);
 	free(other);
+	for (size_t cut = 0; cut < longest; cut++) {
+		other = play_apart(t, cut);
+		assert_same(whole, other);
+		free(other);
+	}
 	assert_int_equal(n_broken, 0);
 	assert_int_equal(n_resyncs, 0);
 	return whole;
@@ -318,6 +364,111 @@ static void test_user_holds_only_after_ok(void **state)
 	free(r);
 }
 
+/* A session of an exact server, logged in, that has run one statement. */
+static struct dbps_record *exact_session(void)
+{
+	struct dbps_record *r = new_record();
+	struct talk t;
+
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	r->s.flags |= DBPS_READS_APART;
+	server_reads_apart(r, t.move[0].bytes, t.move[0].n, 0);
+	server_sends(r, t.move[1].bytes, t.move[1].n);
+	server_reads_apart(r, (const uint8_t *)"\x02\0\0\0\x03x", 6, 0);
+	server_sends(r, "\x07\0\0\x01" OK, 11);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.sequence, 1);
+	assert_true(r->s.flags & DBPS_READS_EXACT);
+	return r;
+}
+
+static void test_header_of_an_exact_server_is_not_looked_at(void **state)
+{
+	struct dbps_record *r = exact_session();
+	__u64 bytes = r->s.bytes_in;
+
+	(void)state;
+	/* A body as long as a header is still the body. */
+	server_reads_apart(r, (const uint8_t *)"\x04\0\0\0\x02two", 8, 0);
+	assert_int_equal(n_skipped, 1);
+	assert_int_equal(r->s.command, COM_INIT_DB);
+	assert_int_equal(r->s.bytes_in, bytes + 8);
+	server_sends(r, "\x07\0\0\x01" OK, 11);
+	assert_db(r, "two");
+	free(r);
+}
+
+static void test_header_of_an_exact_server_is_looked_at_now_and_then(void **state)
+{
+	struct dbps_record *r = exact_session();
+
+	(void)state;
+	for (int i = 0; i < 2 * MYSQL_HEADER_CHECK; i++) {
+		server_reads_apart(r, (const uint8_t *)"\x02\0\0\0\x03x", 6, 0);
+		server_sends(r, "\x07\0\0\x01" OK, 11);
+	}
+	assert_int_equal(n_skipped, 2 * MYSQL_HEADER_CHECK - 2);
+	assert_int_equal(r->s.sequence, 1 + 2 * MYSQL_HEADER_CHECK);
+	free(r);
+}
+
+static void test_a_server_that_asks_for_more_is_not_exact(void **state)
+{
+	struct dbps_record *r = exact_session();
+
+	(void)state;
+	r->s.sequence = MYSQL_HEADER_CHECK; /* this header is looked at */
+	server_reads(r, "\x02\0\0\0", 4, 4);
+	server_reads(r, "\x03x", 2, 16384);
+	assert_false(r->s.flags & DBPS_READS_EXACT);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	free(r);
+}
+
+static void test_answer_to_a_header_alone_loses_the_framing(void **state)
+{
+	struct dbps_record *r = exact_session();
+
+	(void)state;
+	server_reads(r, "\0\0\0\0", 4, 4); /* an empty packet has no body to read */
+	assert_int_equal(n_skipped, 1);
+	server_sends(r, "\x19\0\0\x01" ERROR_1064, 29);
+	assert_int_equal(r->s.lost, 1);
+	assert_false(r->s.flags & DBPS_READS_EXACT);
+	assert_int_equal(r->s.sequence, 1);
+	free(r);
+}
+
+static void test_unknown_length_behind_an_unread_header_loses_the_framing(void **state)
+{
+	struct dbps_record *r = exact_session();
+	struct dbps_span span = {(const uint8_t *)"\x03x"};
+
+	(void)state;
+	server_reads(r, "\x02\0\0\0", 4, 4);
+	assert_false(mysql_everyday_request(r, &span, 2, 0));
+	assert_int_equal(r->s.lost, 1);
+	free(r);
+}
+
+static void test_full_packet_behind_an_unread_header_goes_on(void **state)
+{
+	static uint8_t half[MYSQL_PACKET_FULL];
+	struct dbps_record *r = exact_session();
+
+	(void)state;
+	half[0] = COM_QUERY;
+	server_reads(r, "\xff\xff\xff\0", 4, 4);
+	assert_int_equal(n_skipped, 1);
+	server_reads(r, half, sizeof(half), sizeof(half));
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	server_reads(r, "\x03\0\0\x01", 4, 4);
+	server_reads(r, "abc", 3, 3);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	assert_int_equal(r->request.len, MYSQL_PACKET_FULL + 3);
+	free(r);
+}
+
 static void test_authentication_rounds(void **state)
 {
 	struct dbps_record *r;
@@ -342,7 +493,7 @@ static void test_ssl_request_makes_the_session_opaque(void **state)
 	uint8_t p[36] = {32, 0, 0, 1, 0x00, 0x0a};
 
 	(void)state;
-	server_reads(r, p, sizeof(p));
+	server_reads(r, p, sizeof(p), 0);
 	assert_true(r->s.flags & DBPS_TLS);
 	free(r);
 }
@@ -776,11 +927,12 @@ static void test_request_over_16_mib(void **state)
 	for (at = 0; at < 4 + MYSQL_PACKET_FULL; at += 0x10000)
 		server_reads(r, big + at,
 			     4 + MYSQL_PACKET_FULL - at < 0x10000 ? 4 + MYSQL_PACKET_FULL - at
-								  : 0x10000);
+								  : 0x10000,
+			     0);
 	assert_int_equal(n_begun, 0);
-	server_reads(r, "\x02\x00\x00\x01", 4);
+	server_reads(r, "\x02\x00\x00\x01", 4, 0);
 	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
-	server_reads(r, "yz", 2);
+	server_reads(r, "yz", 2, 0);
 	assert_int_equal(n_begun, 1);
 	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
 	assert_int_equal(r->s.text_len, MYSQL_PACKET_FULL - 1 + 2);
@@ -789,9 +941,9 @@ static void test_request_over_16_mib(void **state)
 	/* Just full: an empty packet ends it. */
 	r = new_record();
 	r->s.phase = DBPS_PHASE_IDLE;
-	server_reads(r, big, 4 + MYSQL_PACKET_FULL);
+	server_reads(r, big, 4 + MYSQL_PACKET_FULL, 0);
 	assert_int_equal(n_begun, 0);
-	server_reads(r, "\x00\x00\x00\x01", 4);
+	server_reads(r, "\x00\x00\x00\x01", 4, 0);
 	assert_int_equal(n_begun, 1);
 	free(r);
 	free(big);
@@ -825,22 +977,22 @@ static void test_pipelined_requests_are_told_apart(void **state)
 
 	(void)state;
 	r->s.phase = DBPS_PHASE_IDLE;
-	server_reads(r, "\x02\x00\x00\x00", 4);
+	server_reads(r, "\x02\x00\x00\x00", 4, 0);
 	server_reads(r,
 		     "\x03"
 		     "a",
-		     2);
+		     2, 0);
 	server_sends(r, "\x07\x00\x00\x01" OK, 11);
-	server_reads(r, "\x02\x00\x00\x00", 4);
+	server_reads(r, "\x02\x00\x00\x00", 4, 0);
 	server_reads(r,
 		     "\x03"
 		     "b",
-		     2);
+		     2, 0);
 	assert_int_equal(r->s.sequence, 2);
 	assert_int_equal(r->request.body[1], 'b');
 	assert_int_equal(n_resyncs, 0);
 	/* A request whose predecessor's answer was not seen ends that one. */
-	server_reads(r, "\x02\x00\x00\x00", 4);
+	server_reads(r, "\x02\x00\x00\x00", 4, 0);
 	assert_int_equal(n_resyncs, 1);
 	free(r);
 }
@@ -898,7 +1050,7 @@ static void test_random_bytes(void **state)
 			if (j & 1)
 				server_sends(r, bytes, n);
 			else
-				server_reads(r, bytes, n);
+				server_reads(r, bytes, n, 0);
 			if (!r->s.phase)
 				break;
 		}
@@ -911,6 +1063,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_login_gives_user_database_and_attributes),
 		cmocka_unit_test(test_user_holds_only_after_ok),
+		cmocka_unit_test(test_header_of_an_exact_server_is_not_looked_at),
+		cmocka_unit_test(test_header_of_an_exact_server_is_looked_at_now_and_then),
+		cmocka_unit_test(test_a_server_that_asks_for_more_is_not_exact),
+		cmocka_unit_test(test_answer_to_a_header_alone_loses_the_framing),
+		cmocka_unit_test(test_unknown_length_behind_an_unread_header_loses_the_framing),
+		cmocka_unit_test(test_full_packet_behind_an_unread_header_goes_on),
 		cmocka_unit_test(test_authentication_rounds),
 		cmocka_unit_test(test_ssl_request_makes_the_session_opaque),
 		cmocka_unit_test(test_result_sets_end_at_their_last_byte),
