@@ -329,7 +329,7 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 	if (s->flags & (DBPS_TLS | DBPS_COMPRESSED) || s->phase == DBPS_PHASE_UNFRAMED ||
 	    s->phase == DBPS_PHASE_UNKNOWN || s->phase == DBPS_PHASE_CLOSED)
 		return 0;
-	mysql_unread_header(s);
+	mysql_answers_header(r);
 	window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && mysql_sent(r, &span, n, pos, window))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);

@@ -1263,8 +1263,7 @@ MYSQL_INLINE int mysql_read_request(struct dbps_record *r, const struct dbps_spa
 /*
  * A call read four bytes. When they can only be the header of a command, and the server asks for
  * just the rest of the packet in its next call, that call tells as much: the header is not looked
- * at. A header out of order, or of an empty packet, shows as an answer before the next read:
- * mysql_unread_header().
+ * at. That of an empty packet shows as an answer before the next read: mysql_answers_header().
  */
 MYSQL_INLINE bool mysql_skips_header(struct dbps_session *s)
 {
@@ -1279,14 +1278,27 @@ MYSQL_INLINE bool mysql_skips_header(struct dbps_session *s)
 	return true;
 }
 
-/* Something was sent with no statement under way: not what follows a header that is in order. */
-MYSQL_INLINE void mysql_unread_header(struct dbps_session *s)
+/*
+ * Something is sent with no statement under way. Behind a header that was not looked at it is the
+ * answer to an empty packet, which has no body to read; in the middle of a body, whose length was
+ * taken from the call, nothing fits: that server is not exact.
+ */
+MYSQL_INLINE void mysql_answers_header(struct dbps_record *r)
 {
-	if (s->phase != DBPS_PHASE_IDLE || !(s->flags & DBPS_READS_EXACT) ||
-	    (!s->in.left && s->in.hdr_have != MYSQL_HEADER_UNREAD))
+	struct dbps_session *s = &r->s;
+
+	if (s->phase != DBPS_PHASE_IDLE || !(s->flags & DBPS_READS_EXACT))
 		return;
-	s->flags &= ~DBPS_READS_EXACT;
-	s->lost = 1;
+	if (s->in.hdr_have == MYSQL_HEADER_UNREAD) {
+		__builtin_memset(&s->in, 0, sizeof(s->in));
+		r->request.have = 0;
+		r->request.len = 0;
+		s->bytes_in += 4;
+		mysql_message(r);
+	} else if (s->in.left) {
+		s->flags &= ~DBPS_READS_EXACT;
+		s->lost = 1;
+	}
 }
 
 /* The packet of a header that was not looked at: `requested` bytes long. */

@@ -1,6 +1,8 @@
 """Kernel time a statement: run_time_ns and run_cnt of the taps (as kernel.bpf_stats_enabled=1 counts
 them) over sysbench's statements, net of empty programs on the same tracepoints in the same run, as
-the measure itself costs two clock reads a run."""
+the measure itself costs two clock reads a run. In turn with them the least that any tap has to do:
+finding the socket's storage at each event; and that with one read of the bytes and one of the clock
+for each request and each answer. What a machine makes of those is the floor there."""
 
 import json
 import os
@@ -15,9 +17,10 @@ import load
 from figures import Figure
 
 ROUNDS = 7
-ROUND_S = 4
+ROUND_S = 3
 TAPS = {"recv": "dbps_recv", "send": "dbps_send"}
 EMPTY = {"recv": "empty_recv", "send": "empty_send"}
+LEAST = {"recv": "least_recv", "send": "least_send"}
 EVENTS = ("server_recv", "server_recv_attempt", "server_send", "server_send_attempt",
           "other_recv", "other_send")
 
@@ -55,10 +58,10 @@ def helper(context, *args):
 
 
 class Meter:
-    """Net cost of the taps between two moments."""
+    """Net cost of a process's taps between two moments."""
 
-    def __init__(self, daemon, empty):
-        self.taps = programs(daemon.pid, TAPS)
+    def __init__(self, pid, names, empty):
+        self.taps = programs(pid, names)
         self.empty = programs(empty.pid, EMPTY)
 
     def read(self):
@@ -117,27 +120,20 @@ def per_event(net):
     return {tap: ns / runs for tap, (ns, runs, _) in net.items()}
 
 
-def measure_misses(meter):
-    """{tap: [ns an event]} of sockets that are no database's."""
-    readings = {tap: [] for tap in TAPS}
-    for _ in range(ROUNDS):
-        before = meter.read()
-        ping_pong(0.5)
-        for tap, ns in per_event(meter.net(before, meter.read())).items():
-            readings[tap].append(ns)
-    return readings
+def read_round(meter, bench, seconds=ROUND_S):
+    """(ns a statement, {tap: net}) of one run of sysbench."""
+    before = meter.read()
+    statements, _ = bench.run(seconds)
+    net = meter.net(before, meter.read())
+    return sum(ns for ns, _, _ in net.values()) / statements, net
 
 
-def measure_mode(meter, bench, rounds=ROUNDS):
-    """Readings of one way to send statements: [(ns a statement, {tap: net})]"""
-    readings = []
-    bench.run(1)
-    for _ in range(rounds):
-        before = meter.read()
-        statements, _ = bench.run(ROUND_S)
-        net = meter.net(before, meter.read())
-        readings.append((sum(ns for ns, _, _ in net.values()) / statements, net))
-    return readings
+def measure_least(context, server, bench, mode):
+    """ns a statement of the least tap, in a run of its own."""
+    process = helper(context, mode, str(server.pid))
+    ns, _ = read_round(Meter(process.pid, LEAST, process), bench, ROUND_S - 1)
+    harness.end_process(process)
+    return ns
 
 
 def server_event_cost(net, events, misses, tap):
@@ -149,23 +145,49 @@ def server_event_cost(net, events, misses, tap):
     return (ns / runs - (1 - share) * misses[tap]) / share
 
 
-def measure(context):
-    server = load.server_for_sysbench(context)
-    daemon = context.daemon()
-    daemon.wait_server(server)
-    prepared = load.Sysbench(server)
-    text = load.Sysbench(server, prepared=False)
-    events = events_per_statement(context, server, prepared)
-    meter = Meter(daemon, helper(context, "time"))
-    miss_readings = measure_misses(meter)
-    misses = {tap: statistics.median(readings) for tap, readings in miss_readings.items()}
-    readings = measure_mode(meter, prepared)
-    text_readings = measure_mode(meter, text)
-    nets = [net for _, net in readings]
+class Readings:
+    """What the rounds have read, all kinds in turn, as the machine's speed changes by the minute."""
+
+    def __init__(self):
+        self.prepared = []
+        self.text = []
+        self.least = {"find": [], "look": []}
+        self.misses = {tap: [] for tap in TAPS}
+
+    def round_of_taps(self, context, server, benches):
+        daemon = context.daemon()
+        daemon.wait_server(server)
+        empty = helper(context, "time")
+        meter = Meter(daemon.pid, TAPS, empty)
+        before = meter.read()
+        ping_pong(0.5)
+        for tap, ns in per_event(meter.net(before, meter.read())).items():
+            self.misses[tap].append(ns)
+        self.prepared.append(read_round(meter, benches["prepared"]))
+        self.text.append(read_round(meter, benches["text"]))
+        harness.end_process(empty)
+        daemon.stop()
+
+    def round(self, context, server, benches):
+        for mode, readings in self.least.items():
+            readings.append(measure_least(context, server, benches["prepared"], mode))
+        self.round_of_taps(context, server, benches)
+
+
+def figures_of(readings, events):
+    misses = {tap: statistics.median(ns) for tap, ns in readings.misses.items()}
+    nets = [net for _, net in readings.prepared]
+    prepared = [ns for ns, _ in readings.prepared]
     figures = [
-        Figure("all taps, a statement (prepared, sysbench's default)", "ns",
-               [ns for ns, _ in readings], goal=350),
-        Figure("all taps, a statement (text)", "ns", [ns for ns, _ in text_readings], goal=350),
+        Figure("all taps, a statement (prepared, sysbench's default)", "ns", prepared, goal=350),
+        Figure("all taps, a statement (text)", "ns", [ns for ns, _ in readings.text], goal=350),
+        Figure("the floor: finding the socket's storage, no more", "ns", readings.least["find"],
+               note="at each of the events"),
+        Figure("the floor: that, one read of the bytes and one of the clock", "ns",
+               readings.least["look"], note="for the request and the answer"),
+        Figure("all taps / the latter", "",
+               [a / b for a, b in zip(prepared, readings.least["look"])],
+               note="of the same round"),
     ]
     for tap in TAPS:
         own = events[f"server_{tap}"]
@@ -174,10 +196,20 @@ def measure(context):
             Figure(f"{tap} event of the server", "ns",
                    [server_event_cost(net, events, misses, tap) for net in nets],
                    note=f"{own:.2f} a statement, and {attempts:.2f} that moved nothing"),
-            Figure(f"{tap} event of any other socket", "ns", miss_readings[tap],
+            Figure(f"{tap} event of any other socket", "ns", readings.misses[tap],
                    note=f"{events[f'other_{tap}']:.2f} a statement: sysbench itself"),
             Figure(f"empty program, {tap}", "ns", [net[tap][2] for net in nets],
                    note="taken off each run above"),
         ]
+    return figures
+
+
+def measure(context):
+    server = load.server_for_sysbench(context)
+    benches = {"prepared": load.Sysbench(server), "text": load.Sysbench(server, prepared=False)}
+    events = events_per_statement(context, server, benches["prepared"])
+    readings = Readings()
+    for _ in range(ROUNDS):
+        readings.round(context, server, benches)
     return (f"Kernel time of the taps, net of an empty program (sysbench oltp_point_select, TCP, "
-            f"{load.THREADS} threads, {ROUND_S} s a round)", figures)
+            f"{load.THREADS} threads, {ROUND_S} s a round)", figures_of(readings, events))

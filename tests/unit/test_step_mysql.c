@@ -134,7 +134,7 @@ static void server_sends(struct dbps_record *r, const void *bytes, size_t n)
 		if (taken >> 32 == MYSQL_FOUND_END)
 			mysql_end(&r->s, dbps_now(), DBPS_PHASE_IDLE);
 	}
-	mysql_unread_header(&r->s);
+	mysql_answers_header(r);
 	assert_int_equal(mysql_sent(r, &span, (__u32)n, (__u32)taken, &window), 0);
 }
 
@@ -425,14 +425,29 @@ static void test_a_server_that_asks_for_more_is_not_exact(void **state)
 	free(r);
 }
 
-static void test_answer_to_a_header_alone_loses_the_framing(void **state)
+static void test_answer_to_a_header_alone_is_that_of_an_empty_packet(void **state)
 {
 	struct dbps_record *r = exact_session();
 
 	(void)state;
-	server_reads(r, "\0\0\0\0", 4, 4); /* an empty packet has no body to read */
+	server_reads(r, "\0\0\0\0", 4, 4);
 	assert_int_equal(n_skipped, 1);
-	server_sends(r, "\x19\0\0\x01" ERROR_1064, 29);
+	server_sends(r, "\x18\0\0\x01" ERROR_1064, 28);
+	assert_int_equal(r->s.sequence, 2);
+	assert_int_equal(r->s.command, COM_SLEEP);
+	assert_int_equal(r->s.errors, 1);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	free(r);
+}
+
+static void test_answer_in_the_middle_of_a_body_loses_the_framing(void **state)
+{
+	struct dbps_record *r = exact_session();
+
+	(void)state;
+	server_reads(r, "\x09\0\0\0", 4, 4);
+	server_reads(r, "\x03x", 2, 9);
+	server_sends(r, "\x18\0\0\x01" ERROR_1064, 28);
 	assert_int_equal(r->s.lost, 1);
 	assert_false(r->s.flags & DBPS_READS_EXACT);
 	assert_int_equal(r->s.sequence, 1);
@@ -1066,7 +1081,8 @@ int main(void)
 		cmocka_unit_test(test_header_of_an_exact_server_is_not_looked_at),
 		cmocka_unit_test(test_header_of_an_exact_server_is_looked_at_now_and_then),
 		cmocka_unit_test(test_a_server_that_asks_for_more_is_not_exact),
-		cmocka_unit_test(test_answer_to_a_header_alone_loses_the_framing),
+		cmocka_unit_test(test_answer_to_a_header_alone_is_that_of_an_empty_packet),
+		cmocka_unit_test(test_answer_in_the_middle_of_a_body_loses_the_framing),
 		cmocka_unit_test(test_unknown_length_behind_an_unread_header_loses_the_framing),
 		cmocka_unit_test(test_full_packet_behind_an_unread_header_goes_on),
 		cmocka_unit_test(test_authentication_rounds),
