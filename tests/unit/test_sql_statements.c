@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "daemon/daemon.h"
+#include "kill/audit.h"
 #include "sql/connection.h"
 #include "sql/statements.h"
 
@@ -25,8 +26,12 @@ static struct sql_connection connection;
 
 static int set_up(void **state)
 {
+	const struct dbps_audit_options no_file = {0};
+
 	(void)state;
 	fake_reset();
+	if (dbps_audit_open(&no_file, &test_daemon.audit) < 0)
+		return -1;
 	memset(&connection, 0, sizeof(connection));
 	connection.daemon = &test_daemon;
 	connection.counters = &counters;
@@ -40,6 +45,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	dbps_audit_close(test_daemon.audit);
 	sql_conditions_clear(&connection);
 	wire_writer_done(&connection.channel.out);
 	return 0;
@@ -315,16 +321,89 @@ static void doctor_tells_what_works(void **state)
 static void grants_say_what_the_caller_may(void **state)
 {
 	(void)state;
-	assert_answer("show grants", "Grants for root@localhost\n"
-				     "GRANT PROCESS, SUPER ON *.* TO 'root'@'localhost'\n");
+	const char *own = "own sessions: those whose client runs on this host as uid 5\n";
+	char expected[512];
+
+	assert_answer("show grants",
+		      "Grants for root@localhost|why\n"
+		      "GRANT PROCESS ON *.* TO 'root'@'localhost'|root may do all\n"
+		      "GRANT SUPER ON *.* TO 'root'@'localhost'|root may do all\n"
+		      "GRANT USAGE ON *.* TO 'root'@'localhost'|own sessions: those whose client "
+		      "runs on this host as uid 0\n");
 	become(5, "eve", 0);
-	assert_answer("show grants for current_user()",
-		      "Grants for eve@localhost\n"
-		      "GRANT USAGE ON *.* TO 'eve'@'localhost'\n");
+	snprintf(expected, sizeof(expected),
+		 "Grants for eve@localhost|why\nGRANT USAGE ON *.* TO 'eve'@'localhost'|%s", own);
+	assert_answer("show grants for current_user()", expected);
 	become(5, "eve", DBPS_RIGHT_SUPER);
-	assert_answer("SHOW GRANTS FOR CURRENT_USER;",
-		      "Grants for eve@localhost\nGRANT SUPER ON *.* TO 'eve'@'localhost'\n");
-	assert_answer_begins("show grants for 'bob'@'%'", "ERR 1064");
+	snprintf(connection.caller.super_rule, sizeof(connection.caller.super_rule), "@dba");
+	snprintf(expected, sizeof(expected),
+		 "Grants for eve@localhost|why\n"
+		 "GRANT SUPER ON *.* TO 'eve'@'localhost'|access.super names @dba\n"
+		 "GRANT USAGE ON *.* TO 'eve'@'localhost'|%s",
+		 own);
+	assert_answer("SHOW GRANTS FOR CURRENT_USER;", expected);
+	assert_answer("show grants for eve", expected);
+	assert_answer("show grants for 'eve'@'localhost'", expected);
+	assert_answer("show grants for `eve`@`%`;", expected);
+	assert_answer_begins(
+		"show grants for 'bob'@'%'",
+		"ERR 1044 42000: Access denied for user 'eve'@'localhost' to the grants");
+	assert_answer_begins("show grants for root", "ERR 1044");
+	assert_answer_begins("show grants for", "ERR 1064");
+	assert_answer_begins("show grants for eve@", "ERR 1064");
+	assert_answer_begins("show grants for eve x", "ERR 1064");
+}
+
+/* A kill of session `i` of the fakes by somebody; refused with `error`, or confirmed. */
+static void note_kill(uid_t uid, const char *name, unsigned int rights, size_t i,
+		      unsigned int error)
+{
+	struct dbps_caller caller = {.uid = uid, .pid = 77, .rights = rights};
+	struct dbps_kill_request request = {
+		.id = 42, .caller = &caller, .statement = "kill query 42", .reason = "too long"};
+	struct dbps_kill_answer answer = {.outcome =
+						  error ? DBPS_KILL_REFUSED : DBPS_KILL_CONFIRMED,
+					  .error = error,
+					  .elapsed_ms = 1.5,
+					  .text = "what was said"};
+	struct dbps_rows *rows = NULL;
+	struct dbps_audit_record record;
+
+	snprintf(caller.user, sizeof(caller.user), "%s", name);
+	assert_int_equal(dbps_rows_read(NULL, NULL, fake.sessions[i].cookie, true, &rows), 0);
+	dbps_audit_asked(&record, &request);
+	dbps_audit_found(&record, &caller, &rows->row[0]);
+	dbps_audit_ended(test_daemon.audit, &record, &answer, "by test");
+	dbps_rows_free(rows);
+}
+
+static void kills_are_told_to_who_may_know(void **state)
+{
+	(void)state;
+	note_kill(0, "root", DBPS_RIGHT_PROCESS | DBPS_RIGHT_SUPER, 0, 0);
+	note_kill(1000, "ann", 0, 0, 0);
+	note_kill(1000, "ann", 0, 2, ER_KILL_DENIED_ERROR);
+	assert_answer_begins("show kills", "number|time|uid|caller|pid|program|kill|id|server|user|"
+					   "host|db|sequence|text|text_bytes|reason|how|outcome|"
+					   "error|ms|answer|cookie|seen\n3|");
+	assert_answer_has("show kills",
+			  "|1000|ann|77|\\N|kill query 42|42|mysql-3307|other|localhost|x|1|do 1|4|"
+			  "too long|by test|refused|1095|1.5|what was said|1003|0\n2|");
+	assert_answer_has("show kills", "|0|root|77|\\N|kill query 42|42|mariadb-3306|admin|");
+	assert_answer_begins("show kills limit 0", "number|");
+	become(1000, "ann", 0);
+	/* An own kill of a session that one may not see tells nothing of that session. */
+	assert_answer_has("show kills limit 1",
+			  "|1000|ann|77|\\N|kill query 42|42|\\N|\\N|\\N|\\N|\\N|\\N|\\N|"
+			  "too long|by test|refused|1095|1.5|what was said|\\N|0\n");
+	assert_answer_has("show kills",
+			  "|42|mariadb-3306|admin|localhost|test|1|select sleep(60)|");
+	become(1001, "bob", DBPS_RIGHT_SUPER);
+	assert_answer("show kills", "number|time|uid|caller|pid|program|kill|id|server|user|"
+				    "host|db|sequence|text|text_bytes|reason|how|outcome|error|ms|"
+				    "answer|cookie|seen\n");
+	assert_answer_begins("show kills limit", "ERR 1064");
+	assert_answer_begins("show kills x", "ERR 1064");
 }
 
 static void databases_are_servers(void **state)
@@ -550,6 +629,7 @@ int main(void)
 		test(servers_are_for_those_with_process),
 		test(doctor_tells_what_works),
 		test(grants_say_what_the_caller_may),
+		test(kills_are_told_to_who_may_know),
 		test(databases_are_servers),
 		test(use_takes_names_of_servers),
 		test(a_chosen_server_that_has_gone_is_unknown),

@@ -24,6 +24,7 @@ enum dbps_cli_option {
 	DBPS_OPT_WATCH = 1 << 5,
 	DBPS_OPT_HELP = 1 << 6,
 	DBPS_OPT_VERSION = 1 << 7,
+	DBPS_OPT_LIMIT = 1 << 8,
 };
 
 struct dbps_cli {
@@ -32,6 +33,7 @@ struct dbps_cli {
 	const char *socket;
 	const char *server; /* --server: ask for this one only; NULL: the whole host */
 	double watch_s;
+	unsigned long long limit; /* --limit; 0: not given */
 	enum dbps_format format;
 	int n_args;
 	char **args; /* what follows the command */
@@ -55,6 +57,7 @@ extern const size_t dbps_n_commands;
 enum dbps_exit dbps_command_ps(struct dbps_cli *cli);
 enum dbps_exit dbps_command_kill(struct dbps_cli *cli);
 enum dbps_exit dbps_command_orphans(struct dbps_cli *cli);
+enum dbps_exit dbps_command_kills(struct dbps_cli *cli);
 enum dbps_exit dbps_command_servers(struct dbps_cli *cli);
 enum dbps_exit dbps_command_sql(struct dbps_cli *cli);
 enum dbps_exit dbps_command_doctor(struct dbps_cli *cli);

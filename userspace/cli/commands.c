@@ -45,6 +45,17 @@ const struct dbps_command dbps_commands[] = {
 	 "  dbps orphans\n"
 	 "  dbps orphans --json | jq '.[] | select(.orphan_ms > 60000) | .id'",
 	 dbps_command_orphans},
+	{"kills", "", "list the last kills: who, what, why, and what came of them",
+	 DBPS_OPT_JSON | DBPS_OPT_CSV | DBPS_OPT_LIMIT, 0, 0,
+	 "Lists the last 1,000 kills, the newest first, refused ones too, also those from\n"
+	 "before dbpsd was restarted. --json and --csv have all that is known of each: the\n"
+	 "caller's process, the session, its statement, what carried the kill out. Whoever\n"
+	 "may not see all sessions sees own kills.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps kills --limit 20\n"
+	 "  dbps kills --json | jq '.[] | select(.outcome == \"refused\")'",
+	 dbps_command_kills},
 	{"servers", "", "list the database servers of this host", DBPS_OPT_JSON | DBPS_OPT_CSV, 0,
 	 0,
 	 "Lists the servers that dbpsd follows: engine, version, process, addresses,\n"

@@ -3,6 +3,7 @@
  * words may stand in any order; after `--` all are words.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ static const struct option_row rows[] = {
 	{DBPS_OPT_CSV, "csv", 0, NO_VALUE, NULL, "CSV (RFC 4180)"},
 	{DBPS_OPT_WATCH, "watch", 0, OPTIONAL_VALUE, "SECONDS",
 	 "again every 2 or so many seconds, until ^C"},
+	{DBPS_OPT_LIMIT, "limit", 0, NEEDS_VALUE, "N", "at most so many"},
 	{DBPS_OPT_HELP, "help", 'h', NO_VALUE, NULL, "this text"},
 	{DBPS_OPT_VERSION, "version", 'V', NO_VALUE, NULL, "as dbps version"},
 };
@@ -76,6 +78,18 @@ static enum dbps_exit set_watch(struct dbps_cli *cli, const char *value)
 	return DBPS_EXIT_OK;
 }
 
+static enum dbps_exit set_limit(struct dbps_cli *cli, const char *value)
+{
+	char *end = NULL;
+
+	errno = 0;
+	cli->limit = strtoull(value, &end, 10);
+	if (!isdigit((unsigned char)*value) || *end || errno || !cli->limit)
+		return dbps_output_fail(cli, DBPS_EXIT_USAGE, 0,
+					"--limit: '%s' is not a number from 1 on", value);
+	return DBPS_EXIT_OK;
+}
+
 static enum dbps_exit apply(struct dbps_cli *cli, enum dbps_cli_option bit, const char *value)
 {
 	cli->given |= bit;
@@ -94,6 +108,8 @@ static enum dbps_exit apply(struct dbps_cli *cli, enum dbps_cli_option bit, cons
 		break;
 	case DBPS_OPT_WATCH:
 		return set_watch(cli, value);
+	case DBPS_OPT_LIMIT:
+		return set_limit(cli, value);
 	default:
 		break;
 	}

@@ -94,6 +94,17 @@ static void *field_at(const struct dbps_audit_record *record, const struct dbps_
 	return (char *)record + field->offset;
 }
 
+bool dbps_audit_knows(const struct dbps_audit_record *record, const struct dbps_audit_field *field)
+{
+	const char *at = field_at(record, field);
+
+	if (field->type == DBPS_AUDIT_TEXT)
+		return *at;
+	if (field->session)
+		return record->cookie && *(const uint64_t *)(const void *)at;
+	return true;
+}
+
 void dbps_audit_time_text(uint64_t time_us, char ret_text[DBPS_AUDIT_TIME_BYTES])
 {
 	time_t seconds = (time_t)(time_us / 1000000);
@@ -278,9 +289,10 @@ static char *journal_field(const struct dbps_audit_record *record,
 static void make_message(const struct dbps_audit_record *record, char *ret, size_t size)
 {
 	snprintf(ret, size,
-		 "kill %" PRIu64 " by %s (uid %" PRIu64 ", pid %" PRIu64 ", %s)%s%s: %s"
+		 "kill %" PRIu64 " by %s (uid %" PRIu64 ", pid %" PRIu64 "%s%s)%s%s: %s"
 		 "%s%s%s%s: %s",
-		 record->number, record->caller, record->uid, record->pid, record->program,
+		 record->number, record->caller, record->uid, record->pid,
+		 record->program[0] ? ", " : "", record->program,
 		 record->reason[0] ? ", reason " : "", record->reason, record->kill,
 		 record->server[0] ? " on " : "", record->server, record->user[0] ? ", user " : "",
 		 record->user, record->answer);

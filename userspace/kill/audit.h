@@ -64,6 +64,9 @@ struct dbps_audit_field {
 extern const struct dbps_audit_field dbps_audit_fields[];
 extern const size_t dbps_n_audit_fields;
 
+/** @return Whether the record has a value there; numbers that tell of a session need one. */
+bool dbps_audit_knows(const struct dbps_audit_record *record, const struct dbps_audit_field *field);
+
 /* --- for who kills: each kill calls _asked, _found when there is a session, _begun, _ended --- */
 
 /** @brief Begin a record: when, who, what was asked and why. */
@@ -114,6 +117,9 @@ void dbps_audit_close(struct dbps_audit *audit);
  */
 int dbps_audit_read(struct dbps_audit *audit, const struct dbps_caller *caller, size_t limit,
 		    struct dbps_audit_record **ret_records, size_t *ret_n);
+
+/** @return What an error of the status means; "" for 0. */
+const char *dbps_audit_error_text(int error);
 
 struct dbps_audit_status {
 	const char *file;   /* NULL: none */

@@ -42,15 +42,23 @@ struct dbps_audit_file {
 
 /* ---------------------------------------------------------------- trouble ------------------- */
 
+const char *dbps_audit_error_text(int error)
+{
+	if (error == -EWOULDBLOCK)
+		return "another dbpsd writes it";
+	if (error == -ETIMEDOUT)
+		return "a write to it hangs";
+	return error ? strerror(-error) : "";
+}
+
 /* Told once, until a line could be written again. */
 static void note_error(struct dbps_audit_file *file, int r)
 {
 	if (r == file->error)
 		return;
-	if (r == -EWOULDBLOCK)
-		dbps_log(LOG_ERR, "audit file '%s': another dbpsd writes it", file->path);
-	else if (r)
-		log_errno(r, "audit file '%s': kills are not written to it", file->path);
+	if (r)
+		dbps_log(LOG_ERR, "audit file '%s': kills are not written to it: %s", file->path,
+			 dbps_audit_error_text(r));
 	else
 		dbps_log(LOG_NOTICE, "audit file '%s': kills are written to it again", file->path);
 	file->error = r;

@@ -81,6 +81,7 @@ int sql_kill_id(struct sql_connection *connection, uint64_t id, bool connection_
 		.connection = connection_too,
 		.timeout_ms = (int)connection->daemon->config.kill_wait_ms,
 		.caller = &connection->caller,
+		.audit = connection->daemon->audit,
 	};
 	struct dbps_kill_answer answer;
 	struct sql_scope scope;

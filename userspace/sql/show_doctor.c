@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "daemon/daemon.h"
 #include "kernel/kernel.h"
+#include "kill/audit.h"
 #include "mysql/result.h"
 #include "sql/statements.h"
 
@@ -119,6 +120,35 @@ static int judge_losses(struct wire_writer *out, struct dbps_kernel *kernel)
 	return 0;
 }
 
+static void judge_audit(struct wire_writer *out, struct dbps_audit *audit)
+{
+	struct finding finding = {.subject = "dbpsd", .item = "audit of kills", .status = "ok"};
+	struct dbps_audit_status status;
+	int len;
+
+	dbps_audit_status(audit, &status);
+	if (!status.file) {
+		finding.status = "fallback";
+		snprintf(finding.detail, sizeof(finding.detail),
+			 "no file (audit.file): the last kills are in memory, all in the log");
+		put_finding(out, &finding);
+		return;
+	}
+	len = snprintf(finding.detail, sizeof(finding.detail), "%s", status.file);
+	if (status.error || status.unwritten)
+		finding.status = "problem";
+	if (status.error)
+		len += snprintf(finding.detail + len, sizeof(finding.detail) - (size_t)len, ": %s",
+				dbps_audit_error_text(status.error));
+	if (status.unwritten)
+		len += snprintf(finding.detail + len, sizeof(finding.detail) - (size_t)len,
+				"; %" PRIu64 " lines are not in it", status.unwritten);
+	if (status.unread)
+		snprintf(finding.detail + len, sizeof(finding.detail) - (size_t)len,
+			 "; %" PRIu64 " torn lines were skipped", status.unread);
+	put_finding(out, &finding);
+}
+
 int sql_show_doctor(struct sql_connection *connection, struct sql_input *input,
 		    unsigned int options)
 {
@@ -143,6 +173,7 @@ int sql_show_doctor(struct sql_connection *connection, struct sql_input *input,
 		judge_kill_query(out, &views[i]);
 		judge_kill(out, &views[i]);
 	}
+	judge_audit(out, connection->daemon->audit);
 	if (judge_losses(out, connection->daemon->kernel))
 		put_finding(out, &(struct finding){"losses", "all", "problem", "cannot be read"});
 	wire_eof(out, 0);

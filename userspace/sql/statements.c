@@ -22,6 +22,8 @@ const struct sql_statement sql_statements[] = {
 	 .help = "sessions that execute though their client has gone"},
 	{"KILL [CONNECTION | QUERY] id", 0, sql_kill,
 	 .help = "end a session, or only the statement it executes"},
+	{"SHOW KILLS [LIMIT n]", 0, sql_show_kills,
+	 .help = "the last kills: who, what, why, how, and what came of them"},
 	{"SHOW SERVERS", DBPS_RIGHT_PROCESS, sql_show_servers,
 	 .help = "database servers on this host"},
 	{"SHOW DOCTOR", DBPS_RIGHT_PROCESS, sql_show_doctor,
