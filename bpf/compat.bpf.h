@@ -20,6 +20,7 @@ enum {
 };
 #define CALL_REGS	struct pt_regs
 #define CALL_NR(regs)	((__u32)(regs)->orig_ax)
+#define CALL_ARG1(regs) ((regs)->di)
 #define CALL_ARG2(regs) ((regs)->si)
 #define CALL_ARG3(regs) ((regs)->dx)
 #elif defined(__TARGET_ARCH_arm64)
@@ -36,10 +37,12 @@ enum {
 /* The fields that are used, found by name at load: this compiles against any vmlinux.h. */
 struct pt_regs___dbps {
 	__u64 regs[31];
+	__u64 orig_x0; /* regs[0] becomes the result */
 	__s32 syscallno;
 } __attribute__((preserve_access_index));
 #define CALL_REGS	struct pt_regs___dbps
 #define CALL_NR(regs)	((__u32)(regs)->syscallno)
+#define CALL_ARG1(regs) ((regs)->orig_x0)
 #define CALL_ARG2(regs) ((regs)->regs[1])
 #define CALL_ARG3(regs) ((regs)->regs[2])
 #else
@@ -67,6 +70,14 @@ struct call {
 	__u32 segments;
 	__u32 tid; /* of the calling thread */
 };
+
+/* The descriptor that the current system call is about. */
+static __always_inline int call_descriptor(void)
+{
+	CALL_REGS *regs = (CALL_REGS *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	return (int)CALL_ARG1(regs);
+}
 
 /* user: struct msghdr of a 64-bit process. */
 struct user_msghdr64 {

@@ -29,12 +29,13 @@ struct {
 	__type(value, struct dbps_server_seen);
 } dbps_servers SEC(".maps");
 
-/* socket cookie -> kill under way. Added and deleted by the daemon, settled here, once. */
+/* {socket cookie, action} -> kill or watch under way. Added and deleted by the daemon, settled
+ * here, once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u64);
+	__type(key, struct dbps_cancel_key);
 	__type(value, struct dbps_cancel);
 } dbps_cancels SEC(".maps");
 
@@ -49,6 +50,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct dbps_cancel_table);
 } dbps_slots SEC(".maps");
+
+/* {server, connection id} -> its socket. Written at the greeting, never deleted: whoever reads it
+ * compares the cookie. The least recently used one gives way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct dbps_id_key);
+	__type(value, struct dbps_id_place);
+} dbps_ids SEC(".maps");
 
 /* prepared statement -> its Prepare request. Written here; the least recently used one gives way.
  */
@@ -105,7 +115,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 64 * 1024);
+	__uint(max_entries, 256 * 1024);
 } dbps_events SEC(".maps");
 
 /* Bytes of the answer that is looked at, or of what may be a greeting. */
@@ -124,6 +134,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct dbps_page);
 } dbps_page SEC(".maps");
+
+/* The same for the one session that is read by its descriptor. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dbps_page);
+} dbps_one_page SEC(".maps");
 
 static __always_inline void loss_count(__u32 loss)
 {

@@ -159,6 +159,15 @@ static __always_inline void dbps_on_resync(struct dbps_session *s)
 	session_resync(s);
 }
 
+/* Where this session can be found by its id. */
+static __always_inline void id_note(const struct dbps_session *s)
+{
+	struct dbps_id_key key = {.tgid = s->tgid, .id = (__u32)s->id};
+	struct dbps_id_place place = {.cookie = s->cookie, .fd = s->fd};
+
+	bpf_map_update_elem(&dbps_ids, &key, &place, BPF_ANY);
+}
+
 /* ------------------------------------------------------------------ received ---------------- */
 
 /*

@@ -111,47 +111,31 @@ static __always_inline int snapshot_copy_whole(struct dbps_record *r, struct dbp
 /* A kill that is under way shows in the session's state. */
 static __always_inline void snapshot_mark_killed(struct dbps_session *s)
 {
-	__u64 cookie = s->cookie;
-	struct dbps_cancel *c = bpf_map_lookup_elem(&dbps_cancels, &cookie);
+	const struct dbps_cancel *c = cancel_get(s->cookie, DBPS_CANCEL_CONNECTION);
 
-	if (!c || c->settled_ns)
-		return;
-	if (c->action == DBPS_CANCEL_CONNECTION)
+	if (c && !c->settled_ns) {
 		s->flags |= DBPS_KILLED_SESSION;
-	else if (c->sequence == s->sequence)
+		return;
+	}
+	c = cancel_get(s->cookie, DBPS_CANCEL_QUERY);
+	if (c && !c->settled_ns && c->sequence == s->sequence)
 		s->flags |= DBPS_KILLED;
 }
 
-SEC("iter/bpf_sk_storage_map")
-int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
+/* Add a session's row to a page. Returns 1 when there is no room for it. */
+static __always_inline int snapshot_put(struct dbps_page *page, struct dbps_record *r,
+					struct sock *sk, __u32 text_bytes)
 {
-	struct sock *sk = ctx->sk;
-	struct dbps_control *control = control_get();
 	struct dbps_packed_row *row;
 	struct dbps_session *s;
-	struct dbps_page *page;
-	struct dbps_record *r;
-	__u32 zero = 0, at;
+	__u32 at = page->used;
 	int tail;
 
-	if (!sk || !ctx->value || !control)
-		return 0;
-	/* Closed by the server: a client that keeps its end of a Unix socket keeps this one in
-	 * memory. */
-	if (!sk->sk_socket)
-		return 0;
-	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
-	page = bpf_map_lookup_elem(&dbps_page, &zero);
-	if (!r || !page || !r->s.cookie)
-		return 0;
-	if (control->cookie && control->cookie != r->s.cookie)
-		return 0;
-	at = page->used;
 	if (at > DBPS_PAGE_BYTES - DBPS_ROW_ROOM)
-		return 1; /* the daemon empties it and comes back */
+		return 1;
 	row = (struct dbps_packed_row *)(page->rows + at);
 	s = (struct dbps_session *)row->session;
-	tail = snapshot_copy_whole(r, page, at, control->text_bytes);
+	tail = snapshot_copy_whole(r, page, at, text_bytes);
 	if (tail < 0) {
 		loss_count(DBPS_LOSS_TORN);
 		tail = 0;
@@ -169,29 +153,82 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+SEC("iter/bpf_sk_storage_map")
+int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock *sk = ctx->sk;
+	struct dbps_control *control = control_get();
+	struct dbps_page *page;
+	struct dbps_record *r;
+	__u32 zero = 0;
+
+	if (!sk || !ctx->value || !control)
+		return 0;
+	/* Closed by the server: a client that keeps its end of a Unix socket keeps this one in
+	 * memory. */
+	if (!sk->sk_socket)
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
+	page = bpf_map_lookup_elem(&dbps_page, &zero);
+	if (!r || !page || !r->s.cookie)
+		return 0;
+	if (control->cookie && control->cookie != r->s.cookie)
+		return 0;
+	/* When the page is full the daemon empties it and comes back. */
+	return snapshot_put(page, r, sk, control->text_bytes);
+}
+
 /* Arm: the sessions that have an entry in the cancel map are told (cancel.bpf.h, 3. and 4.). */
 SEC("iter/bpf_sk_storage_map")
 int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct dbps_control *control = control_get();
 	struct sock *sk = ctx->sk;
-	struct dbps_cancel *c;
 	struct dbps_record *r;
-	__u64 cookie;
 
 	if (!sk || !ctx->value || !control || !sk->sk_socket)
 		return 0;
 	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 	if (!r || (control->cookie && control->cookie != r->s.cookie))
 		return 0;
-	cookie = r->s.cookie;
-	c = bpf_map_lookup_elem(&dbps_cancels, &cookie);
-	if (!c || c->settled_ns)
+	if (cancel_arm(&r->s))
+		control->armed++;
+	return 0;
+}
+
+/*
+ * One: a session by a copy of its descriptor. This iterator is made over the daemon's own
+ * descriptors, of which the copy is one: few, whatever the number of sessions. What has an entry in
+ * the cancel map is armed, and then read: a whole copy that is made after arming shows what ended
+ * before it. The byte that is written ends the daemon's read there.
+ */
+SEC("iter/task_file")
+int dbps_one(struct bpf_iter__task_file *ctx)
+{
+	struct dbps_control *control = control_get();
+	struct file *file = ctx->file;
+	struct dbps_page *page;
+	struct dbps_record *r;
+	struct socket *sock;
+	struct sock *sk;
+	__u32 zero = 0;
+	__u8 found = 1;
+
+	if (!file || !control)
 		return 0;
-	*(volatile __u8 *)&r->s.armed = 1;
-	/* A full barrier, before the daemon reads the session again. */
-	__sync_fetch_and_add(&r->s.gen, 0);
-	control->armed++;
+	sock = bpf_sock_from_file(file);
+	if (!sock)
+		return 0;
+	sk = sock->sk;
+	if (!sk || !sk->sk_bpf_storage)
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
+	page = bpf_map_lookup_elem(&dbps_one_page, &zero);
+	if (!r || !page || page->used || r->s.cookie != control->one_cookie)
+		return 0;
+	cancel_arm(&r->s);
+	snapshot_put(page, r, sk, control->one_text);
+	bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
 }
 
@@ -266,6 +303,7 @@ int dbps_join(struct bpf_iter__task_file *ctx)
 	if (!session_lock(r))
 		return 0;
 	session_identify(&r->s, sk, (__u32)task->tgid);
+	r->s.fd = (int)ctx->fd;
 	r->s.flags |= DBPS_JOINED;
 	session_unlock(r);
 	control->joined++;
@@ -331,6 +369,7 @@ int dbps_adopt(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!(r->s.flags & DBPS_KNOWN_ID)) {
 		r->s.id = a->id;
 		r->s.flags |= DBPS_KNOWN_ID;
+		id_note(&r->s);
 	}
 	if (!(r->s.flags & DBPS_KNOWN_LOGIN))
 		adopt_names(&r->s, a);

@@ -315,6 +315,8 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 		return 0;
 	session_identify(&r->s, sk, tgid);
 	session_greeted(&r->s, w, version_len, n);
+	r->s.fd = call_descriptor();
+	id_note(&r->s);
 	session_unlock(r);
 	if (!seen)
 		server_seen(tgid, &r->s, w, version_len);

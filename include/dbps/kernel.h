@@ -38,18 +38,37 @@ enum dbps_server_state {
 				alone */
 };
 
-/* cancels: socket cookie -> this. Armed by the daemon, settled by the kernel only, once. */
+/* What a kill or a watch waits for; a session can have one entry of each. */
+enum dbps_cancel_action {
+	DBPS_CANCEL_QUERY = 1,	/* a kill of a statement: settled when it is over */
+	DBPS_CANCEL_CONNECTION, /* a kill of a session: settled when it closes */
+	DBPS_WATCH_STATEMENT,	/* as QUERY, but nobody ends it */
+	DBPS_WATCH_TRANSACTION, /* settled when a statement ends outside of a transaction */
+	DBPS_CANCEL_N,
+};
+
+struct dbps_cancel_key {
+	__u64 cookie;
+	__u32 action; /* enum dbps_cancel_action */
+	__u32 pad;
+};
+
+/*
+ * cancels: {socket cookie, action} -> this. Armed by the daemon; all but the first fields is
+ * written by the kernel only. It settles an entry once, and goes on to tell what came later.
+ */
 struct dbps_cancel {
 	__u64 sequence; /* statement meant */
 	__u64 armed_ns;
-	__u64 settled_ns; /* 0: not settled */
-	__u32 action;	  /* enum dbps_cancel_action */
 	__u32 uid;	  /* who */
 	__u32 outcome;	  /* enum dbps_cancel_outcome */
+	__u64 settled_ns; /* 0: not settled */
 	__u32 error;	  /* code of the ERR that ended the statement, 0: none */
+	__u32 pad;
+	__u64 begun;  /* newest statement that began since it was armed, 0: none */
+	__u64 ended;  /* newest one that ended since then, 0: none */
+	__u64 struck; /* first one after `sequence` that ended interrupted, 0: none */
 };
-
-enum dbps_cancel_action { DBPS_CANCEL_QUERY = 1, DBPS_CANCEL_CONNECTION = 2 };
 
 enum dbps_cancel_outcome {
 	DBPS_OUTCOME_NONE,
@@ -63,10 +82,24 @@ struct dbps_event {
 	__u32 type; /* enum dbps_event_type */
 	__u32 tgid;
 	__u64 cookie;
-	struct dbps_cancel cancel; /* DBPS_EVENT_SETTLED */
 };
 
-enum dbps_event_type { DBPS_EVENT_SERVER = 1, DBPS_EVENT_SETTLED };
+enum dbps_event_type {
+	DBPS_EVENT_SERVER = 1,
+	DBPS_EVENT_CANCEL, /* an entry of the cancel map was settled, or tells more */
+};
+
+/* ids: where to find a session whose server told its id at the greeting, or to a control link. */
+struct dbps_id_key {
+	__u32 tgid;
+	__u32 id;
+};
+
+struct dbps_id_place {
+	__u64 cookie;
+	__s32 fd; /* the server's descriptor */
+	__u32 pad;
+};
 
 /* prepared: text of a prepared statement. Gone when evicted, closed, or its era is over. */
 struct dbps_prepared_key {
@@ -85,7 +118,8 @@ struct dbps_control {
 	__u32 join_tgid;  /* join: the process whose sockets are followed from now on */
 	__u32 join_pass;  /* join: 0 collects listening ports, 1 makes the sessions */
 	__u32 joined;	  /* join: sessions made, counted by the kernel */
-	__u32 pad;
+	__u32 one_text;	  /* one: text wanted, 0: none */
+	__u64 one_cookie; /* one: the session that is looked for */
 };
 
 /*

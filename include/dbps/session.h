@@ -16,7 +16,7 @@
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
  */
-#define DBPS_LAYOUT 9
+#define DBPS_LAYOUT 11
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -156,7 +156,8 @@ struct dbps_session {
 	__u8 user_len;
 	__u8 db_len; /* 0: no database */
 	__u8 program_len;
-	__u8 pad[5];
+	__u8 pad;
+	__s32 fd; /* the server's descriptor of the socket, as it was at first */
 	char user[DBPS_USER_MAX];
 	char db[DBPS_DB_MAX];
 	char program[DBPS_PROGRAM_MAX];

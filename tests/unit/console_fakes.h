@@ -101,6 +101,12 @@ int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int 
 	return 0;
 }
 
+int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
+			    unsigned int text_bytes, void **ret_data, size_t *ret_len)
+{
+	return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, ret_data, ret_len);
+}
+
 int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_key *key,
 			 char **ret_text, size_t *ret_len, size_t *ret_whole_len)
 {

@@ -57,15 +57,20 @@ static struct {
 	int reset_error, shutdown_error;
 	bool polls; /* the server looks at the cancel table */
 	int slot_error;
-	int arm_busy; /* so many attempts to arm find the record busy */
+	int arm_error;
+	bool id_unknown; /* the kernel side does not know where the id is */
+	bool id_stale;	 /* or knows another socket, which is gone */
 
 	/* the cancel map */
 	bool armed;
+	bool others; /* somebody else's entry is there and is shared */
+	uint32_t action;
 	struct dbps_cancel cancel;
 
 	/* what was done */
 	char done[256];
 	unsigned int n_arms, n_disarms;
+	unsigned int n_lists; /* all sessions were read */
 } world;
 
 static void did(const char *what)
@@ -79,7 +84,7 @@ static void settle(enum dbps_cancel_outcome outcome, uint32_t error)
 {
 	if (!world.armed || world.cancel.settled_ns)
 		return;
-	if (outcome != DBPS_OUTCOME_CLOSED && world.cancel.action != DBPS_CANCEL_QUERY)
+	if (outcome != DBPS_OUTCOME_CLOSED && world.action != DBPS_CANCEL_QUERY)
 		return;
 	world.cancel.outcome = outcome;
 	world.cancel.error = error;
@@ -111,15 +116,11 @@ static void happen(enum moment moment)
 
 /* --- the session rows --- */
 
-int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
-		   bool with_text, struct dbps_rows **ret_rows)
+static struct dbps_rows *make_rows(uint64_t cookie)
 {
 	struct dbps_rows *rows = calloc(1, sizeof(*rows));
 	struct dbps_session *copy = malloc(sizeof(*copy));
 
-	(void)kernel;
-	(void)registry;
-	(void)with_text;
 	*copy = world.session;
 	rows->row = calloc(1, sizeof(*rows->row));
 	rows->data = copy;
@@ -131,8 +132,28 @@ int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, u
 		rows->row[0].own = world.own;
 		snprintf(rows->row[0].server_name, sizeof(rows->row[0].server_name), "mariadb-1");
 	}
-	*ret_rows = rows;
-	if (!cookie)
+	return rows;
+}
+
+int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
+		   bool with_text, struct dbps_rows **ret_rows)
+{
+	(void)kernel;
+	(void)registry;
+	(void)with_text;
+	*ret_rows = make_rows(cookie);
+	world.n_lists++;
+	happen(AFTER_FIRST_READ);
+	return 0;
+}
+
+int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
+		      const struct dbps_place *place, struct dbps_rows **ret_rows)
+{
+	(void)kernel;
+	(void)registry;
+	*ret_rows = make_rows(place->cookie);
+	if (!world.n_arms)
 		happen(AFTER_FIRST_READ);
 	return 0;
 }
@@ -167,50 +188,51 @@ bool dbps_caller_kills(const struct dbps_caller *caller, const struct dbps_row *
 
 /* --- the kernel side --- */
 
-int dbps_kernel_cancel_arm(struct dbps_kernel *kernel, __u64 cookie,
-			   const struct dbps_cancel *cancel)
+int dbps_kernel_watch_arm(struct dbps_kernel *kernel, const struct dbps_place *place, __u32 action,
+			  const struct dbps_cancel *wanted, int timeout_ms)
 {
 	(void)kernel;
-	assert_int_equal(cookie, COOKIE);
-	if (world.armed)
-		return -EEXIST;
-	if (world.arm_busy > 0) {
-		world.arm_busy--;
-		return -ESRCH;
-	}
+	(void)timeout_ms;
+	assert_int_equal(place->cookie, COOKIE);
+	if (world.arm_error)
+		return world.arm_error;
+	if (!world.others)
+		world.cancel = (struct dbps_cancel){.sequence = wanted->sequence};
+	assert_int_equal(world.cancel.sequence, wanted->sequence);
+	world.action = action;
 	world.armed = true;
-	world.cancel = *cancel;
 	world.n_arms++;
 	happen(WHEN_ARMED);
 	return 0;
 }
 
-int dbps_kernel_cancel_get(struct dbps_kernel *kernel, __u64 cookie, struct dbps_cancel *ret)
+int dbps_kernel_watch_get(struct dbps_kernel *kernel, __u64 cookie, __u32 action,
+			  struct dbps_cancel *ret)
 {
 	(void)kernel;
 	(void)cookie;
-	if (!world.armed)
+	if (!world.armed || action != world.action)
 		return -ENOENT;
 	*ret = world.cancel;
 	return 0;
 }
 
-int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie)
+void dbps_kernel_watch_disarm(struct dbps_kernel *kernel, __u64 cookie, __u32 action)
 {
 	(void)kernel;
 	(void)cookie;
+	assert_int_equal(action, world.action);
 	assert_true(world.armed);
 	world.armed = false;
 	world.n_disarms++;
-	return 0;
 }
 
-int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
-			    struct dbps_cancel *ret)
+int dbps_kernel_watch_wait(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int timeout_ms,
+			   struct dbps_cancel *ret)
 {
 	struct timespec pause = {.tv_nsec = timeout_ms < 5 ? timeout_ms * 1000000L : 5000000};
 
-	if (dbps_kernel_cancel_get(kernel, cookie, ret) < 0)
+	if (dbps_kernel_watch_get(kernel, cookie, action, ret) < 0)
 		return -ENOENT;
 	if (ret->settled_ns)
 		return 0;
@@ -238,13 +260,24 @@ int dbps_kernel_slot_publish(struct dbps_kernel *kernel, __u64 cookie, __u32 act
 	return world.slot_error;
 }
 
+int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id, struct dbps_place *ret_place)
+{
+	(void)kernel;
+	assert_int_equal(tgid, 1);
+	if (id != ID || world.id_unknown)
+		return -ENOENT;
+	*ret_place = (struct dbps_place){.cookie = world.id_stale ? COOKIE + 1 : COOKIE};
+	return 0;
+}
+
 /* --- the server --- */
 
 int dbps_registry_by_index(struct dbps_registry *registry, uint32_t index,
 			   struct dbps_server_view *ret)
 {
 	(void)registry;
-	assert_int_equal(index, 0);
+	if (index)
+		return -ENOENT;
 	*ret = (struct dbps_server_view){
 		.pid = 1, .engine = world.engine, .name = "mariadb-1", .link = world.link};
 	snprintf(ret->link_text, sizeof(ret->link_text), "switched off");
@@ -618,47 +651,69 @@ static void what_tls_hides_is_not_called_idle(void **state)
 	check_query(DBPS_KILL_REFUSED, "TLS", "");
 }
 
-static void a_busy_record_is_armed_at_the_next_try(void **state)
+/* Armed by another kill. */
+static void arm_for_another(uint32_t action)
+{
+	world.others = true;
+	world.action = action;
+	world.cancel = (struct dbps_cancel){.sequence = 3, .armed_ns = dbps_clock_ns()};
+	world.armed = true;
+}
+
+static void a_second_kill_acts_too_and_shares_the_outcome(void **state)
 {
 	(void)state;
-	world.arm_busy = 3;
+	arm_for_another(DBPS_CANCEL_QUERY);
 	world.ends_at = WHEN_KILLED;
 	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
 }
 
-/* Armed by another kill, as long as this one runs. */
-static void arm_for_another(enum dbps_cancel_action action, uint64_t sequence)
-{
-	world.armed = true;
-	world.cancel = (struct dbps_cancel){
-		.action = action, .sequence = sequence, .armed_ns = dbps_clock_ns()};
-}
-
-static void a_second_kill_shares_the_outcome_of_the_first(void **state)
+static void what_another_kill_has_interrupted_is_said(void **state)
 {
 	(void)state;
-	arm_for_another(DBPS_CANCEL_QUERY, 3);
-	end_statement(1317);
-	world.session.phase = DBPS_PHASE_FIRST;
-	check_query(DBPS_KILL_CONFIRMED, "another kill under way", "");
-	assert_true(world.armed); /* theirs was left alone */
+	arm_for_another(DBPS_CANCEL_QUERY);
+	world.ends_at = WHEN_ARMED;
+	check_query(DBPS_KILL_MISSED, "statement 3 had been interrupted with error 1317", "");
 }
 
 static void a_kill_of_another_statement_is_waited_for(void **state)
 {
 	(void)state;
-	arm_for_another(DBPS_CANCEL_QUERY, 2);
-	check_query(DBPS_KILL_PENDING, "another kill", "");
-	assert_true(world.armed);
-	assert_int_equal(world.cancel.sequence, 2);
+	world.arm_error = -ETIMEDOUT;
+	check_query(DBPS_KILL_PENDING, "a kill of another statement", "");
 }
 
-static void a_connections_kill_is_not_satisfied_by_a_statements(void **state)
+static void a_session_that_closes_before_it_is_armed_is_missed(void **state)
 {
 	(void)state;
-	arm_for_another(DBPS_CANCEL_QUERY, 3);
-	end_statement(1317);
-	check_connection(DBPS_KILL_PENDING, "another kill", "");
+	world.arm_error = -ESRCH;
+	check_query(DBPS_KILL_MISSED, "had closed by itself", "");
+}
+
+static void a_session_whose_id_is_known_is_found_at_once(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+	assert_int_equal(world.n_lists, 0);
+}
+
+static void one_whose_id_is_not_known_is_looked_for(void **state)
+{
+	(void)state;
+	world.id_unknown = true;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+	assert_int_equal(world.n_lists, 1);
+}
+
+static void one_whose_id_was_another_sockets_is_looked_for(void **state)
+{
+	(void)state;
+	world.id_stale = true;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+	assert_int_equal(world.n_lists, 1);
 }
 
 /* --- KILL CONNECTION --- */
@@ -864,10 +919,13 @@ int main(void)
 		TEST(a_session_that_closes_is_confirmed),
 		TEST(a_session_older_than_dbps_is_asked_for_first),
 		TEST(what_tls_hides_is_not_called_idle),
-		TEST(a_busy_record_is_armed_at_the_next_try),
-		TEST(a_second_kill_shares_the_outcome_of_the_first),
+		TEST(a_second_kill_acts_too_and_shares_the_outcome),
+		TEST(what_another_kill_has_interrupted_is_said),
 		TEST(a_kill_of_another_statement_is_waited_for),
-		TEST(a_connections_kill_is_not_satisfied_by_a_statements),
+		TEST(a_session_that_closes_before_it_is_armed_is_missed),
+		TEST(a_session_whose_id_is_known_is_found_at_once),
+		TEST(one_whose_id_is_not_known_is_looked_for),
+		TEST(one_whose_id_was_another_sockets_is_looked_for),
 		TEST(an_idle_session_is_reset),
 		TEST(a_unix_session_is_shut_down),
 		TEST(a_kernel_that_cannot_reset_shuts_down),

@@ -25,16 +25,30 @@ enum kernel_map {
 	MAP_SLOTS,
 	MAP_PREPARED,
 	MAP_ADOPTIONS,
+	MAP_IDS,
 	MAP_CONTROL,
 	MAP_META,
 	MAP_LOSSES,
 	MAP_PORTS,
 	MAP_PAGE,
+	MAP_ONE_PAGE,
 	MAP_EVENTS,
 	MAP_N,
 };
 
-enum kernel_link { LINK_RECV, LINK_SEND, LINK_SNAPSHOT, LINK_JOIN, LINK_ADOPT, LINK_ARM, LINK_N };
+enum kernel_link {
+	LINK_RECV,
+	LINK_SEND,
+	LINK_SNAPSHOT,
+	LINK_JOIN,
+	LINK_ADOPT,
+	LINK_ARM,
+	LINK_ONE, /* over the descriptors of the daemon that made it */
+	LINK_N,
+};
+
+/* Entries of the cancel map that this daemon armed, by cookie. */
+#define WATCH_BUCKETS 1024
 
 struct dbps_kernel {
 	int map_fd[MAP_N];
@@ -45,14 +59,17 @@ struct dbps_kernel {
 	unsigned int text_bytes;
 	struct dbps_control *control;	 /* mapped */
 	struct dbps_page *page;		 /* mapped */
+	struct dbps_page *one_page;	 /* mapped */
 	__u64 *ports;			 /* mapped */
 	struct dbps_cancel_table *slots; /* mapped; guarded by cancel_lock */
 	struct dbps_cancel_watch watch;	 /* the same, for the daemon's own sessions */
 	struct dbps_pollers pollers;	 /* guarded by cancel_lock */
 	pthread_mutex_t iter_lock;	 /* one iterator at a time: they share `control` */
-	size_t snapshot_hint;		 /* bytes of the last snapshot */
+	pthread_mutex_t one_lock; /* the same for LINK_ONE, which never waits for the others */
+	size_t snapshot_hint;	  /* bytes of the last snapshot */
 	pthread_mutex_t cancel_lock;
-	pthread_cond_t cancel_settled;
+	pthread_cond_t slots_changed;
+	struct kernel_watch *watches[WATCH_BUCKETS]; /* guarded by cancel_lock */
 	struct ring_buffer *ring;
 	void (*on_server)(pid_t tgid, void *data);
 	void *on_server_data;
@@ -64,8 +81,28 @@ struct dbps_kernel {
 /** @brief Make the ring buffer reader over map_fd[MAP_EVENTS]. 0 or a negative errno. */
 int kernel_events_open(struct dbps_kernel *kernel);
 
-/** @brief Tell the session that it has a cancel. 0; -ESRCH when there is no such session; negative
- * errno. */
+/* Rows as their readers know them, and the cookies of those that could not be copied whole. */
+struct kernel_reading {
+	char *rows;
+	size_t len;
+	size_t size;
+	__u64 *torn;
+	size_t n_torn;
+};
+
+void kernel_reading_free(struct kernel_reading *reading);
+
+/**
+ * @brief Run an iterator to its end, or to the first byte that it writes.
+ * @param page What it fills; it stops with EAGAIN when that is full.
+ * @param to Takes the page's rows; NULL: it makes none.
+ */
+int kernel_run_iter(int link_fd, struct dbps_page *page, struct kernel_reading *to);
+
+/**
+ * @brief Tell the sessions that have entries: the one with this cookie, or all for 0.
+ * @return How many have one, or a negative errno.
+ */
 int kernel_arm(struct dbps_kernel *kernel, __u64 cookie);
 
 /** @brief Empty the cancel table of what an earlier daemon left; and of what is left at the end. */
@@ -75,10 +112,21 @@ void kernel_slots_end(struct dbps_kernel *kernel);
 /** @brief Give up the slot of a cancel, if it has one. @pre cancel_lock is held. */
 void kernel_slot_release(struct dbps_kernel *kernel, __u64 cookie, __u32 action);
 
-/** @return The CLOCK_REALTIME so many milliseconds from now, as waits on cancel_settled take it. */
+/** @brief Make a condition whose waits take a time of kernel_deadline_in(). */
+void kernel_condition_init(pthread_cond_t *condition);
+/** @return The CLOCK_MONOTONIC so many milliseconds from now. */
 struct timespec kernel_deadline_in(int timeout_ms);
 
-/** @brief Forget the cancels of an earlier daemon. */
-void kernel_cancels_clear(struct dbps_kernel *kernel);
+/** @brief The same for one session at its place. -ESRCH when there is no such session. */
+int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place);
+
+/** @brief Make LINK_ONE this daemon's own. 0 or a negative errno. */
+int kernel_one_open(struct dbps_kernel *kernel);
+
+/** @brief Forget the entries of an earlier daemon, and log what they were. */
+void kernel_watches_clear(struct dbps_kernel *kernel);
+
+/** @brief An entry of this session was settled, or tells more: wake those who wait. */
+void kernel_watches_wake(struct dbps_kernel *kernel, __u64 cookie);
 
 #endif

@@ -48,6 +48,33 @@ bool dbps_kernel_taken_over(const struct dbps_kernel *kernel);
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
 			 void **ret_data, size_t *ret_len);
 
+/*
+ * Where a session is found at once, whatever the number of others: its server's descriptor of the
+ * socket. Numbers come to mean others; the cookie decides.
+ */
+struct dbps_place {
+	__u64 cookie;
+	pid_t tgid;
+	int fd;
+};
+
+static inline struct dbps_place dbps_place_of(const struct dbps_session *session)
+{
+	return (struct dbps_place){session->cookie, (pid_t)session->tgid, session->fd};
+}
+
+/**
+ * @brief Where the session with a connection id is. Most are known so, but not all: one that is not
+ * has to be looked for in a snapshot.
+ * @return 0; -ENOENT not known; other negative errno.
+ */
+int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id,
+		     struct dbps_place *ret_place);
+
+/** @brief As dbps_kernel_snapshot() of place->cookie, at once when it still is at that place. */
+int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
+			    unsigned int text_bytes, void **ret_data, size_t *ret_len);
+
 /**
  * @brief Text of a prepared statement.
  * @param ret_text Owned by the caller (free()), not terminated.
@@ -76,26 +103,52 @@ int dbps_kernel_server_remove(struct dbps_kernel *kernel, pid_t tgid);
 /** @brief Process ids of all servers in the map. ret_tgids owned by the caller (free()). */
 int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *ret_n);
 
-/**
- * @brief Arm a cancel: from now on the kernel settles it with what it sees. What ended before is
- * not settled: read the session again.
- * @return 0; -EEXIST when one is armed for this session; -ESRCH when the session is gone; other
- *         negative errno.
+/*
+ * Watches: entries of the cancel map, for kills and for all else that waits for a session. One
+ * session has at most one entry of each action; those who want the same one share it.
  */
-int dbps_kernel_cancel_arm(struct dbps_kernel *kernel, __u64 cookie,
-			   const struct dbps_cancel *cancel);
-/** @brief Read a cancel. -ENOENT when there is none. */
-int dbps_kernel_cancel_get(struct dbps_kernel *kernel, __u64 cookie, struct dbps_cancel *ret);
-/** @brief Take a cancel away, settled or not. -ENOENT when there is none. */
-int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie);
+
 /**
- * @brief Block until a cancel of `cookie` is settled or `timeout_ms` is over.
+ * @brief Arm an entry: from now on the kernel settles it with what it sees. What ended before is
+ * not settled: read the session again.
+ * @param action enum dbps_cancel_action.
+ * @param wanted Its `sequence` and `uid` are used. An entry of the same action and statement is
+ * shared; one of another statement is waited for, up to timeout_ms.
+ * @return 0, and then dbps_kernel_watch_disarm() is owed; -ETIMEDOUT another statement's entry is
+ * there; -ESRCH when the session is gone; other negative errno.
+ */
+int dbps_kernel_watch_arm(struct dbps_kernel *kernel, const struct dbps_place *place, __u32 action,
+			  const struct dbps_cancel *wanted, int timeout_ms);
+
+/**
+ * @brief Arm one action for many sessions in one pass, without waiting for any.
+ * @param wanted One for each cookie.
+ * @param ret_results Of each: 0, and then dbps_kernel_watch_disarm() is owed, also when the session
+ * is gone; -EEXIST another statement's entry is there; other negative errno.
+ * @return 0, or a negative errno and nothing is armed.
+ */
+int dbps_kernel_watch_arm_many(struct dbps_kernel *kernel, __u32 action, const __u64 *cookies,
+			       const struct dbps_cancel *wanted, int *ret_results, size_t n);
+
+/** @brief Read an entry as it stands. -ENOENT when there is none. */
+int dbps_kernel_watch_get(struct dbps_kernel *kernel, __u64 cookie, __u32 action,
+			  struct dbps_cancel *ret);
+
+/**
+ * @brief Block until an entry is settled or `timeout_ms` is over; one that is armed by the caller.
  *
  * Woken by dbps_kernel_events(), which another thread runs.
  * @return 0 with *ret filled; -ETIMEDOUT with *ret as it stands; -ENOENT.
  */
-int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
-			    struct dbps_cancel *ret);
+int dbps_kernel_watch_wait(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int timeout_ms,
+			   struct dbps_cancel *ret);
+
+/** @brief The same until the entry tells of an end after *cancel, or of one that was struck. */
+int dbps_kernel_watch_next(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int timeout_ms,
+			   struct dbps_cancel *cancel);
+
+/** @brief Give up an entry, settled or not; the last who shares it takes it away. */
+void dbps_kernel_watch_disarm(struct dbps_kernel *kernel, __u64 cookie, __u32 action);
 
 /*
  * The cancel table, which servers that poll map (dbps/cancel.h). `action` is that of an armed

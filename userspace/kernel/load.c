@@ -30,12 +30,14 @@ static const char *const map_names[MAP_N] = {
 	[MAP_ADOPTIONS] = "dbps_adoptions", [MAP_CONTROL] = "dbps_control",
 	[MAP_META] = "dbps_meta",	    [MAP_LOSSES] = "dbps_losses",
 	[MAP_PORTS] = "dbps_ports",	    [MAP_PAGE] = "dbps_page",
+	[MAP_ONE_PAGE] = "dbps_one_page",   [MAP_IDS] = "dbps_ids",
 	[MAP_SLOTS] = "dbps_slots",	    [MAP_EVENTS] = "dbps_events",
 };
 
 static const char *const link_names[LINK_N] = {
 	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send",	[LINK_SNAPSHOT] = "dbps_snapshot",
 	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
+	[LINK_ONE] = "dbps_one",
 };
 
 /* One sentence for the sysadmin, and the error to return with it. */
@@ -182,6 +184,7 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	fd[LINK_ADOPT] = attach_iter(skel->progs.dbps_adopt, skel->maps.dbps_sessions);
 	fd[LINK_ARM] = attach_iter(skel->progs.dbps_arm, skel->maps.dbps_sessions);
 	fd[LINK_JOIN] = attach_iter(skel->progs.dbps_join, NULL);
+	fd[LINK_ONE] = attach_iter(skel->progs.dbps_one, NULL);
 	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
 	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);
 	for (int i = 0; i < LINK_N; i++) {
@@ -380,6 +383,7 @@ static int map_memory(struct dbps_kernel *kernel)
 		{MAP_PORTS, DBPS_PORTS_BYTES, (void **)&kernel->ports},
 		{MAP_PAGE, sizeof(*kernel->page), (void **)&kernel->page},
 		{MAP_SLOTS, sizeof(*kernel->slots), (void **)&kernel->slots},
+		{MAP_ONE_PAGE, sizeof(*kernel->one_page), (void **)&kernel->one_page},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(mapped); i++) {
@@ -403,6 +407,8 @@ static void unmap_memory(struct dbps_kernel *kernel)
 		munmap(kernel->page, sizeof(*kernel->page));
 	if (kernel->slots)
 		munmap(kernel->slots, sizeof(*kernel->slots));
+	if (kernel->one_page)
+		munmap(kernel->one_page, sizeof(*kernel->one_page));
 }
 
 static int check_host(char **ret_why)
@@ -431,8 +437,9 @@ static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
 	kernel->pin_fd = -1;
 	kernel->text_bytes = options->text_bytes;
 	pthread_mutex_init(&kernel->iter_lock, NULL);
+	pthread_mutex_init(&kernel->one_lock, NULL);
 	pthread_mutex_init(&kernel->cancel_lock, NULL);
-	pthread_cond_init(&kernel->cancel_settled, NULL);
+	kernel_condition_init(&kernel->slots_changed);
 	if (options->pin_dir) {
 		kernel->pin_dir = strdup(options->pin_dir);
 		if (!kernel->pin_dir) {
@@ -460,13 +467,15 @@ static int kernel_start(struct dbps_kernel *kernel, const struct dbps_kernel_opt
 		if (r)
 			return r;
 	}
-	r = map_memory(kernel);
+	r = kernel_one_open(kernel);
+	if (!r)
+		r = map_memory(kernel);
 	if (!r)
 		r = kernel_events_open(kernel);
 	if (r)
 		return say_why(ret_why, r, "cannot map the BPF maps: %s", strerror(-r));
 	kernel_slots_begin(kernel);
-	kernel_cancels_clear(kernel);
+	kernel_watches_clear(kernel);
 	return 0;
 }
 
@@ -504,8 +513,9 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	unmap_memory(kernel);
 	free(kernel->pin_dir);
 	pthread_mutex_destroy(&kernel->iter_lock);
+	pthread_mutex_destroy(&kernel->one_lock);
 	pthread_mutex_destroy(&kernel->cancel_lock);
-	pthread_cond_destroy(&kernel->cancel_settled);
+	pthread_cond_destroy(&kernel->slots_changed);
 	free(kernel);
 }
 

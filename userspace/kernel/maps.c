@@ -1,5 +1,5 @@
 /*
- * The maps as functions: servers, cancels, events and losses.
+ * The maps as functions: servers, ids, events and losses.
  */
 #include "internal.h"
 
@@ -7,7 +7,6 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "cleanup.h"
 
@@ -82,89 +81,6 @@ int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *r
 	return 0;
 }
 
-/* ---------------------------------------------------------------- cancels ------------------- */
-
-void kernel_cancels_clear(struct dbps_kernel *kernel)
-{
-	int fd = kernel->map_fd[MAP_CANCELS];
-	__u64 cookie;
-
-	while (!bpf_map_get_next_key(fd, NULL, &cookie) && !bpf_map_delete_elem(fd, &cookie))
-		;
-}
-
-int dbps_kernel_cancel_arm(struct dbps_kernel *kernel, __u64 cookie,
-			   const struct dbps_cancel *cancel)
-{
-	int r;
-
-	if (bpf_map_update_elem(kernel->map_fd[MAP_CANCELS], &cookie, cancel, BPF_NOEXIST))
-		return -errno;
-	r = kernel_arm(kernel, cookie);
-	if (r)
-		dbps_kernel_cancel_disarm(kernel, cookie);
-	return r;
-}
-
-int dbps_kernel_cancel_get(struct dbps_kernel *kernel, __u64 cookie, struct dbps_cancel *ret)
-{
-	return bpf_map_lookup_elem(kernel->map_fd[MAP_CANCELS], &cookie, ret) ? -errno : 0;
-}
-
-int dbps_kernel_cancel_disarm(struct dbps_kernel *kernel, __u64 cookie)
-{
-	int r = 0;
-
-	pthread_mutex_lock(&kernel->cancel_lock);
-	if (bpf_map_delete_elem(kernel->map_fd[MAP_CANCELS], &cookie))
-		r = -errno;
-	kernel_slot_release(kernel, cookie, DBPS_CANCEL_QUERY);
-	kernel_slot_release(kernel, cookie, DBPS_CANCEL_CONNECTION);
-	/* Whoever waits for this entry learns that it is gone. */
-	pthread_cond_broadcast(&kernel->cancel_settled);
-	pthread_mutex_unlock(&kernel->cancel_lock);
-	return r;
-}
-
-struct timespec kernel_deadline_in(int timeout_ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_sec += timeout_ms / 1000;
-	t.tv_nsec += timeout_ms % 1000 * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	return t;
-}
-
-int dbps_kernel_cancel_wait(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms,
-			    struct dbps_cancel *ret)
-{
-	struct dbps_cancel cancel;
-	struct timespec deadline = kernel_deadline_in(timeout_ms);
-	int r, waited = 0;
-
-	pthread_mutex_lock(&kernel->cancel_lock);
-	for (;;) {
-		r = dbps_kernel_cancel_get(kernel, cookie, &cancel);
-		if (r || cancel.settled_ns)
-			break;
-		if (waited == ETIMEDOUT) {
-			r = -ETIMEDOUT;
-			break;
-		}
-		waited = pthread_cond_timedwait(&kernel->cancel_settled, &kernel->cancel_lock,
-						&deadline);
-	}
-	pthread_mutex_unlock(&kernel->cancel_lock);
-	if (!r || r == -ETIMEDOUT)
-		*ret = cancel;
-	return r;
-}
-
 /* ---------------------------------------------------------------- events -------------------- */
 
 static int on_event(void *data, void *bytes, size_t size)
@@ -179,10 +95,8 @@ static int on_event(void *data, void *bytes, size_t size)
 		if (kernel->on_server)
 			kernel->on_server((pid_t)event->tgid, kernel->on_server_data);
 		break;
-	case DBPS_EVENT_SETTLED:
-		pthread_mutex_lock(&kernel->cancel_lock);
-		pthread_cond_broadcast(&kernel->cancel_settled);
-		pthread_mutex_unlock(&kernel->cancel_lock);
+	case DBPS_EVENT_CANCEL:
+		kernel_watches_wake(kernel, event->cookie);
 		break;
 	}
 	return 0;

@@ -35,7 +35,7 @@ static int publish(struct dbps_kernel *kernel, __u64 cookie, __u32 action)
 	if (r)
 		return r == -EEXIST ? 0 : r;
 	__sync_synchronize();
-	r = dbps_kernel_cancel_get(kernel, cookie, &cancel);
+	r = dbps_kernel_watch_get(kernel, cookie, action, &cancel);
 	if (r || cancel.settled_ns)
 		r = -EALREADY;
 	else
@@ -51,7 +51,7 @@ int dbps_kernel_slot_publish(struct dbps_kernel *kernel, __u64 cookie, __u32 act
 
 	pthread_mutex_lock(&kernel->cancel_lock);
 	r = publish(kernel, cookie, action);
-	pthread_cond_broadcast(&kernel->cancel_settled);
+	pthread_cond_broadcast(&kernel->slots_changed);
 	pthread_mutex_unlock(&kernel->cancel_lock);
 	return r;
 }
@@ -73,7 +73,7 @@ int dbps_kernel_cancel_poll(struct dbps_kernel *kernel, __u64 cookie, int timeou
 
 	pthread_mutex_lock(&kernel->cancel_lock);
 	while (!(wanted = dbps_cancel_pending(&kernel->watch, cookie)) && waited != ETIMEDOUT)
-		waited = pthread_cond_timedwait(&kernel->cancel_settled, &kernel->cancel_lock,
+		waited = pthread_cond_timedwait(&kernel->slots_changed, &kernel->cancel_lock,
 						&deadline);
 	pthread_mutex_unlock(&kernel->cancel_lock);
 	return wanted;

@@ -13,16 +13,7 @@
 /* Reads of one row that are tried when it keeps changing. */
 #define TORN_TRIES 8
 
-/* Rows as their readers know them, and the cookies of those that could not be copied whole. */
-struct reading {
-	char *rows;
-	size_t len;
-	size_t size;
-	__u64 *torn;
-	size_t n_torn;
-};
-
-static void free_reading(struct reading *reading)
+void kernel_reading_free(struct kernel_reading *reading)
 {
 	free(reading->rows);
 	free(reading->torn);
@@ -33,7 +24,7 @@ static size_t padded(size_t n)
 	return (n + 7) & ~(size_t)7;
 }
 
-static int reserve(struct reading *to, size_t bytes)
+static int reserve(struct kernel_reading *to, size_t bytes)
 {
 	size_t size = to->size;
 	char *bigger;
@@ -49,7 +40,7 @@ static int reserve(struct reading *to, size_t bytes)
 	return 0;
 }
 
-static int note_torn(struct reading *to, __u64 cookie)
+static int note_torn(struct kernel_reading *to, __u64 cookie)
 {
 	__u64 *more = realloc(to->torn, (to->n_torn + 1) * sizeof(*more));
 
@@ -68,7 +59,7 @@ static const char *unpack_name(const char *from, size_t len, size_t max, char *t
 	return from + padded(len);
 }
 
-static int unpack(struct reading *to, const struct dbps_packed_row *packed)
+static int unpack(struct kernel_reading *to, const struct dbps_packed_row *packed)
 {
 	struct dbps_snapshot_row *row;
 	struct dbps_session *s;
@@ -94,7 +85,7 @@ static int unpack(struct reading *to, const struct dbps_packed_row *packed)
 }
 
 /* Take the page's rows and empty it. */
-static int take_page(struct reading *to, struct dbps_page *page)
+static int take_page(struct kernel_reading *to, struct dbps_page *page)
 {
 	int r = 0;
 
@@ -109,11 +100,7 @@ static int take_page(struct reading *to, struct dbps_page *page)
 	return r;
 }
 
-/*
- * Run an iterator to its end. It writes no bytes; one that fills the page stops with EAGAIN when
- * that is full.
- */
-static int run_iter(struct dbps_kernel *kernel, int link_fd, struct reading *to)
+int kernel_run_iter(int link_fd, struct dbps_page *page, struct kernel_reading *to)
 {
 	_cleanup_close_ int fd = bpf_iter_create(link_fd);
 	char byte;
@@ -121,21 +108,26 @@ static int run_iter(struct dbps_kernel *kernel, int link_fd, struct reading *to)
 
 	if (fd < 0)
 		return -errno;
-	kernel->page->used = 0;
+	page->used = 0;
 	while (!r) {
 		ssize_t n = read(fd, &byte, sizeof(byte));
 
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
 		if (to)
-			r = take_page(to, kernel->page);
-		if (!n)
+			r = take_page(to, page);
+		if (n >= 0)
 			break;
 	}
 	return r;
 }
 
-static int read_again(struct dbps_kernel *kernel, __u64 cookie, struct reading *to)
+static int run_iter(struct dbps_kernel *kernel, enum kernel_link link, struct kernel_reading *to)
+{
+	return kernel_run_iter(kernel->link_fd[link], kernel->page, to);
+}
+
+static int read_again(struct dbps_kernel *kernel, __u64 cookie, struct kernel_reading *to)
 {
 	size_t n_torn = to->n_torn;
 	int r = 0;
@@ -143,7 +135,7 @@ static int read_again(struct dbps_kernel *kernel, __u64 cookie, struct reading *
 	kernel->control->cookie = cookie;
 	for (int i = 0; i < TORN_TRIES && !r; i++) {
 		to->n_torn = n_torn;
-		r = run_iter(kernel, kernel->link_fd[LINK_SNAPSHOT], to);
+		r = run_iter(kernel, LINK_SNAPSHOT, to);
 		if (to->n_torn == n_torn)
 			break;
 	}
@@ -152,7 +144,7 @@ static int read_again(struct dbps_kernel *kernel, __u64 cookie, struct reading *
 }
 
 static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
-			   struct reading *to)
+			   struct kernel_reading *to)
 {
 	int r;
 
@@ -161,7 +153,7 @@ static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned in
 	kernel->control->cookie = cookie;
 	kernel->control->text_bytes =
 		text_bytes < kernel->text_bytes ? text_bytes : kernel->text_bytes;
-	r = run_iter(kernel, kernel->link_fd[LINK_SNAPSHOT], to);
+	r = run_iter(kernel, LINK_SNAPSHOT, to);
 	if (r)
 		return r;
 	if (!cookie)
@@ -174,7 +166,7 @@ static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned in
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
 			 void **ret_data, size_t *ret_len)
 {
-	_cleanup_(free_reading) struct reading reading = {0};
+	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
 	int r;
 
 	pthread_mutex_lock(&kernel->iter_lock);
@@ -194,9 +186,9 @@ int kernel_arm(struct dbps_kernel *kernel, __u64 cookie)
 	pthread_mutex_lock(&kernel->iter_lock);
 	kernel->control->cookie = cookie;
 	kernel->control->armed = 0;
-	r = run_iter(kernel, kernel->link_fd[LINK_ARM], NULL);
-	if (!r && !kernel->control->armed)
-		r = -ESRCH;
+	r = run_iter(kernel, LINK_ARM, NULL);
+	if (!r)
+		r = (int)kernel->control->armed;
 	pthread_mutex_unlock(&kernel->iter_lock);
 	return r;
 }
@@ -211,10 +203,10 @@ int dbps_kernel_join(struct dbps_kernel *kernel, pid_t tgid)
 	control->join_tgid = (__u32)tgid;
 	control->joined = 0;
 	control->join_pass = 0;
-	r = run_iter(kernel, kernel->link_fd[LINK_JOIN], NULL);
+	r = run_iter(kernel, LINK_JOIN, NULL);
 	if (!r) {
 		control->join_pass = 1;
-		r = run_iter(kernel, kernel->link_fd[LINK_JOIN], NULL);
+		r = run_iter(kernel, LINK_JOIN, NULL);
 	}
 	control->join_tgid = 0;
 	if (!r)
@@ -237,7 +229,7 @@ int dbps_kernel_adopt(struct dbps_kernel *kernel, const __u64 *cookies,
 		}
 	}
 	if (i)
-		r = run_iter(kernel, kernel->link_fd[LINK_ADOPT], NULL) ?: r;
+		r = run_iter(kernel, LINK_ADOPT, NULL) ?: r;
 	while (i--)
 		bpf_map_delete_elem(fd, &cookies[i]);
 	pthread_mutex_unlock(&kernel->iter_lock);

@@ -54,7 +54,8 @@ bool dbps_kill_settled(const struct dbps_kill_target *target)
 {
 	struct dbps_cancel cancel;
 
-	return dbps_kernel_cancel_get(target->kernel, target->session.cookie, &cancel) < 0 ||
+	return dbps_kernel_watch_get(target->kernel, target->session.cookie,
+				     dbps_kill_action(target), &cancel) < 0 ||
 	       cancel.settled_ns;
 }
 
@@ -117,8 +118,8 @@ static int check_arrival(const struct dbps_kill_target *target, struct dbps_link
 	bool killed;
 	int r;
 
-	r = dbps_kernel_cancel_wait(target->kernel, target->session.cookie,
-				    MIN(ARRIVAL_MS, dbps_kill_ms_left(target)), &cancel);
+	r = dbps_kernel_watch_wait(target->kernel, target->session.cookie, DBPS_CANCEL_QUERY,
+				   MIN(ARRIVAL_MS, dbps_kill_ms_left(target)), &cancel);
 	if (r != -ETIMEDOUT)
 		return 0;
 	r = dbps_link_query_id(target->registry, target->server.index, target->session.id,

@@ -52,6 +52,12 @@ extern const size_t dbps_n_enders;
 
 extern const struct dbps_enactor dbps_cooperative; /* cooperative.c */
 
+/** @return The action of its entry in the cancel map. */
+static inline uint32_t dbps_kill_action(const struct dbps_kill_target *target)
+{
+	return target->connection ? DBPS_CANCEL_CONNECTION : DBPS_CANCEL_QUERY;
+}
+
 /** @return Milliseconds until the target's deadline, at least 0. */
 int dbps_kill_ms_left(const struct dbps_kill_target *target);
 

@@ -7,8 +7,9 @@
  * 2. What ended before the entry was there is not settled by the kernel (bpf/cancel.bpf.h, 3.), so
  * the session is read again after arming: either the statement still executes and its end will be
  * seen, or it is over and nothing is done.
- * 3. One entry per session: a second kill of the same statement waits for the first and shares its
- *    outcome; any other waits until the entry is free.
+ * 3. Kills of the same statement, and kills of the same session, share an entry: each acts, and
+ * each is answered with what was seen. One of another statement waits for the entry to go, which it
+ * does at once, as its own statement is over.
  * 4. The socket's storage can vanish without the kernel settling the entry, as the server may close
  * a socket without reading it: a session that is in no snapshot any more has closed.
  */
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/param.h>
-#include <time.h>
 
 #include "cleanup.h"
 #include "enactor.h"
@@ -161,12 +161,42 @@ static bool as_chosen(struct kill *kill, const struct dbps_session *now)
 	return false;
 }
 
+/* At once, where the kernel side knows the id. */
+static int read_by_id(struct kill *kill, struct dbps_rows **ret_rows)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	uint64_t id = kill->request->id;
+	struct dbps_server_view server;
+	struct dbps_place place;
+	int r;
+
+	if (id & DBPS_ID_UNKNOWN)
+		return -ENOENT;
+	r = dbps_registry_by_index(target->registry, (uint32_t)(id >> 32), &server);
+	if (r == 0)
+		r = dbps_kernel_find(target->kernel, server.pid, (uint32_t)id, &place);
+	if (r == 0)
+		r = dbps_rows_read_at(target->kernel, target->registry, &place, ret_rows);
+	return r;
+}
+
+static int read_rows(struct kill *kill, struct dbps_rows **ret_rows)
+{
+	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
+
+	if (read_by_id(kill, &rows) == 0 && dbps_rows_find(rows, kill->request->id)) {
+		*ret_rows = TAKE_PTR(rows);
+		return 0;
+	}
+	return dbps_rows_read(kill->target.kernel, kill->target.registry, 0, false, ret_rows);
+}
+
 static bool find_session(struct kill *kill)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
 	struct dbps_kill_target *target = &kill->target;
 	const struct dbps_row *row;
-	int r = dbps_rows_read(target->kernel, target->registry, 0, false, &rows);
+	int r = read_rows(kill, &rows);
 
 	if (r < 0) {
 		refuse(kill, ER_UNKNOWN, "cannot read the sessions: %s", strerror(-r));
@@ -186,8 +216,8 @@ static bool find_session(struct kill *kill)
 static int reread(struct kill *kill, struct dbps_session *ret_session)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
-	int r = dbps_rows_read(kill->target.kernel, kill->target.registry,
-			       kill->target.session.cookie, false, &rows);
+	struct dbps_place place = dbps_place_of(&kill->target.session);
+	int r = dbps_rows_read_at(kill->target.kernel, kill->target.registry, &place, &rows);
 
 	if (r < 0)
 		return r;
@@ -215,79 +245,27 @@ static void learn(struct kill *kill)
 
 /* --- arming --- */
 
-static bool covers(const struct dbps_cancel *other, const struct dbps_cancel *wanted)
-{
-	return other->action == DBPS_CANCEL_CONNECTION ||
-	       (other->action == wanted->action && other->sequence == wanted->sequence);
-}
-
-static void wait_a_moment(void)
-{
-	struct timespec ms = {.tv_nsec = 1000000};
-
-	nanosleep(&ms, NULL);
-}
-
-/* The entry that another kill has armed. As arm(), and -EAGAIN when it is worth another try. */
-static int share(struct kill *kill, const struct dbps_cancel *wanted)
-{
-	struct dbps_cancel other;
-	int r = dbps_kernel_cancel_wait(kill->target.kernel, kill->target.session.cookie,
-					dbps_kill_ms_left(&kill->target), &other);
-
-	if (r < 0)
-		return r == -ENOENT ? -EAGAIN : r;
-	if (!covers(&other, wanted))
-		return -EAGAIN;
-	kill->cancel = other;
-	return 1;
-}
-
-static int try_arm(struct kill *kill, struct dbps_cancel *wanted)
-{
-	const struct dbps_kill_target *target = &kill->target;
-	struct dbps_session now;
-	int r;
-
-	wanted->armed_ns = dbps_clock_ns();
-	r = dbps_kernel_cancel_arm(target->kernel, target->session.cookie, wanted);
-	if (r == -EEXIST)
-		return share(kill, wanted);
-	if (r == -ESRCH) /* closed, or its record was busy for too long */
-		return reread(kill, &now) == -ENOENT ? -ENOENT : -EAGAIN;
-	kill->armed = r == 0;
-	return r;
-}
-
-/*
- * Invariant 3.
- * @return 0 armed; 1 shared: kill->cancel is the settled entry of another kill; -ENOENT the session
- * has closed; -ETIMEDOUT; other negative errno.
- */
+/* Invariant 3. @return 0; -ESRCH the session has closed; -ETIMEDOUT; other negative errno. */
 static int arm(struct kill *kill)
 {
 	const struct dbps_kill_target *target = &kill->target;
+	struct dbps_place place = dbps_place_of(&target->session);
 	struct dbps_cancel wanted = {
 		.sequence = target->session.sequence,
-		.action = target->connection ? DBPS_CANCEL_CONNECTION : DBPS_CANCEL_QUERY,
 		.uid = kill->request->caller->uid,
 	};
+	int r = dbps_kernel_watch_arm(target->kernel, &place, dbps_kill_action(target), &wanted,
+				      dbps_kill_ms_left(target));
 
-	for (;;) {
-		int r = try_arm(kill, &wanted);
-
-		if (r != -EAGAIN)
-			return r;
-		if (dbps_kill_ms_left(target) == 0)
-			return -ETIMEDOUT;
-		wait_a_moment();
-	}
+	kill->armed = r == 0;
+	return r;
 }
 
 static void disarm(struct kill *kill)
 {
 	if (kill->armed)
-		dbps_kernel_cancel_disarm(kill->target.kernel, kill->target.session.cookie);
+		dbps_kernel_watch_disarm(kill->target.kernel, kill->target.session.cookie,
+					 dbps_kill_action(&kill->target));
 	kill->armed = false;
 }
 
@@ -344,8 +322,9 @@ static bool await_outcome(struct kill *kill)
 
 	for (int slice_ms = SLICE_MIN_MS;; slice_ms = MIN(slice_ms * 2, SLICE_MAX_MS)) {
 		int left_ms = dbps_kill_ms_left(target);
-		int r = dbps_kernel_cancel_wait(target->kernel, before.cookie,
-						MIN(slice_ms, left_ms), &kill->cancel);
+		int r = dbps_kernel_watch_wait(target->kernel, before.cookie,
+					       dbps_kill_action(target), MIN(slice_ms, left_ms),
+					       &kill->cancel);
 
 		if (r == 0)
 			break;
@@ -385,7 +364,10 @@ static void answer_missed(struct kill *kill)
 
 	if (cancel->outcome == DBPS_OUTCOME_ENDED && cancel->error)
 		snprintf(how, sizeof(how), " with error %u", cancel->error);
-	if (!kill->acted[0])
+	if (!kill->acted[0] && is_interruption(cancel->error))
+		answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had been interrupted%s",
+		       statement(kill), how);
+	else if (!kill->acted[0])
 		answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had ended by itself%s",
 		       statement(kill), cancel->error ? how : "");
 	else if (cancel->outcome == DBPS_OUTCOME_ENDED &&
@@ -490,8 +472,8 @@ static void kill_query_armed(struct kill *kill)
 	if (r == 0 && !as_chosen(kill, &now))
 		return;
 	if (r == -ENOENT || !is_our_statement(kill, &now)) {
-		dbps_kernel_cancel_get(kill->target.kernel, kill->target.session.cookie,
-				       &kill->cancel);
+		dbps_kernel_watch_get(kill->target.kernel, kill->target.session.cookie,
+				      DBPS_CANCEL_QUERY, &kill->cancel);
 		answer_missed(kill);
 		return;
 	}
@@ -501,11 +483,11 @@ static void kill_query_armed(struct kill *kill)
 
 static void answer_no_arm(struct kill *kill, int r)
 {
-	if (r == -ENOENT)
+	if (r == -ESRCH)
 		answer(kill, DBPS_KILL_MISSED, "missed: the session had closed by itself");
 	else if (r == -ETIMEDOUT)
 		answer(kill, DBPS_KILL_PENDING,
-		       "pending: another kill of this session is under way and not settled yet");
+		       "pending: a kill of another statement of this session is under way");
 	else
 		refuse(kill, ER_UNKNOWN, "cannot watch the session: %s", strerror(-r));
 }
@@ -533,14 +515,10 @@ static void kill_query(struct kill *kill)
 		return;
 	}
 	r = arm(kill);
-	if (r < 0) {
+	if (r < 0)
 		answer_no_arm(kill, r);
-	} else if (r == 1) {
-		note_acted(kill, "another kill under way");
-		answer_settled_query(kill);
-	} else {
+	else
 		kill_query_armed(kill);
-	}
 }
 
 /* --- KILL CONNECTION --- */
@@ -601,11 +579,6 @@ static void kill_connection(struct kill *kill)
 
 	if (r < 0) {
 		answer_no_arm(kill, r);
-		return;
-	}
-	if (r == 1) {
-		note_acted(kill, "another kill under way");
-		answer_closed(kill);
 		return;
 	}
 	r = reread(kill, &now);

@@ -17,15 +17,10 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "cleanup.h"
 #include "kernel/sock_diag.h"
 #include "server/process.h"
-
-#ifndef SO_COOKIE
-#define SO_COOKIE 57
-#endif
 
 /* --- TCP --- */
 
@@ -100,42 +95,26 @@ int dbps_reset_tcp(const struct dbps_session *session)
 
 /* --- any socket --- */
 
-static int copy_descriptor(pid_t pid, int fd)
+/* The descriptor may have got another number since it was seen. */
+static int copy_socket(const struct dbps_session *session)
 {
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	long copy;
+	pid_t pid = (pid_t)session->tgid;
+	int r = dbps_process_socket_copy(pid, session->fd, session->cookie);
 
-	if (pidfd < 0)
-		return errno == ESRCH ? -ESTALE : -errno;
-	copy = syscall(SYS_pidfd_getfd, pidfd, fd, 0); /* close-on-exec by itself */
-	if (copy < 0)
-		return errno == EBADF || errno == ESRCH ? -ESTALE : -errno;
-	return (int)copy;
-}
-
-static int check_cookie(int fd, uint64_t wanted)
-{
-	uint64_t cookie;
-	socklen_t len = sizeof(cookie);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
-		return errno == ENOTSOCK ? -ESTALE : -errno;
-	return cookie == wanted ? 0 : -ESTALE;
+	if (r != -ESTALE)
+		return r;
+	r = dbps_process_socket_fd(pid, session->inode);
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ? -ESTALE : r;
+	return dbps_process_socket_copy(pid, r, session->cookie);
 }
 
 int dbps_reset_shutdown(const struct dbps_session *session)
 {
-	_cleanup_close_ int fd = -1;
-	int r = dbps_process_socket_fd((pid_t)session->tgid, session->inode);
+	_cleanup_close_ int fd = copy_socket(session);
 
-	if (r < 0)
-		return r == -ENOENT || r == -ESRCH ? -ESTALE : r;
-	fd = copy_descriptor((pid_t)session->tgid, r);
 	if (fd < 0)
 		return fd;
-	r = check_cookie(fd, session->cookie);
-	if (r < 0)
-		return r;
 	if (shutdown(fd, SHUT_RDWR) < 0)
 		return errno == ENOTCONN ? -ESTALE : -errno;
 	return 0;

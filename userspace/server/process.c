@@ -11,11 +11,16 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "cleanup.h"
+
+#ifndef SO_COOKIE
+#define SO_COOKIE 57
+#endif
 
 #define TCP_STATE_LISTEN    0x0A
 #define UNIX_FLAG_ACCEPTCON 0x10000
@@ -327,6 +332,30 @@ int dbps_process_socket_fd(pid_t pid, uint32_t inode)
 		if (inode && socket_inode(dirfd(dir), entry->d_name) == inode)
 			return atoi(entry->d_name);
 	return -ENOENT;
+}
+
+static int check_cookie(int fd, uint64_t wanted)
+{
+	uint64_t cookie;
+	socklen_t len = sizeof(cookie);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		return errno == ENOTSOCK ? -ESTALE : -errno;
+	return cookie == wanted ? 0 : -ESTALE;
+}
+
+int dbps_process_socket_copy(pid_t pid, int fd, uint64_t cookie)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), copy = -1;
+	int r;
+
+	if (pidfd < 0)
+		return errno == ESRCH ? -ESTALE : -errno;
+	copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0); /* close-on-exec by itself */
+	if (copy < 0)
+		return errno == EBADF || errno == ESRCH ? -ESTALE : -errno;
+	r = check_cookie(copy, cookie);
+	return r < 0 ? r : TAKE_FD(copy);
 }
 
 /* Read the system call that a thread is in: its number and its first two arguments. */

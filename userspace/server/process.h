@@ -71,6 +71,14 @@ bool dbps_process_stopped(pid_t pid);
 int dbps_process_socket_fd(pid_t pid, uint32_t inode);
 
 /**
+ * @brief A copy of a process's descriptor (pidfd_getfd(2)), if it is of the socket with this
+ * cookie.
+ * @return Owned by the caller (close()): the server's closing waits for it. -ESTALE when the
+ * process or the descriptor is gone, or it is of another socket by now; other negative errno.
+ */
+int dbps_process_socket_copy(pid_t pid, int fd, uint64_t cookie);
+
+/**
  * @brief The socket that a thread waits for in poll() or ppoll() of one descriptor.
  * @return 0; -ENODATA when it does something else; other negative errno.
  */

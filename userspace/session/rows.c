@@ -302,28 +302,50 @@ static int make_rows(struct reading *reading, void *data, size_t len, struct dbp
 	return 0;
 }
 
+/* Takes the snapshot over on success. */
+static int read_rows(struct reading *reading, struct dbps_registry *registry, void *data,
+		     size_t len, struct dbps_rows **ret_rows)
+{
+	_cleanup_free_ struct dbps_server_view *views = NULL;
+	/* After the snapshot, so that it knows the servers of all sessions in it. */
+	int r = dbps_registry_list(registry, &views, &reading->n_views);
+
+	if (r < 0)
+		return r;
+	reading->views = views;
+	return make_rows(reading, data, len, ret_rows);
+}
+
 int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
 		   bool with_text, struct dbps_rows **ret_rows)
 {
-	_cleanup_free_ struct dbps_server_view *views = NULL;
 	_cleanup_free_ void *data = NULL;
 	struct reading reading = {.kernel = kernel, .with_text = with_text};
 	size_t len;
 	int r;
 
 	r = dbps_kernel_snapshot(kernel, cookie, with_text ? DBPS_TEXT_MAX : 0, &data, &len);
-	if (r < 0)
-		return r;
-	/* After the snapshot, so that it knows the servers of all sessions in it. */
-	r = dbps_registry_list(registry, &views, &reading.n_views);
-	if (r < 0)
-		return r;
-	reading.views = views;
-	r = make_rows(&reading, data, len, ret_rows);
-	if (r < 0)
-		return r;
-	data = NULL; /* the rows have it */
-	return 0;
+	if (!r)
+		r = read_rows(&reading, registry, data, len, ret_rows);
+	if (!r)
+		data = NULL; /* the rows have it */
+	return r;
+}
+
+int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
+		      const struct dbps_place *place, struct dbps_rows **ret_rows)
+{
+	_cleanup_free_ void *data = NULL;
+	struct reading reading = {.kernel = kernel};
+	size_t len;
+	int r;
+
+	r = dbps_kernel_snapshot_at(kernel, place, 0, &data, &len);
+	if (!r)
+		r = read_rows(&reading, registry, data, len, ret_rows);
+	if (!r)
+		data = NULL; /* the rows have it */
+	return r;
 }
 
 void dbps_rows_free(struct dbps_rows *rows)

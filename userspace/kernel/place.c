@@ -1,0 +1,108 @@
+/*
+ * One session by its place: the daemon holds a copy of the server's descriptor for a moment, and an
+ * iterator over the daemon's own descriptors arms and reads that one session. So it costs the same
+ * with one session as with thousands, and nothing is done to the socket: no lock of it is taken,
+ * nothing is received, its pending error stays.
+ */
+#include "internal.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "server/process.h"
+
+/* Reads that are tried while taps keep changing the record. */
+#define TORN_TRIES 8
+
+/* The program that a link runs, whoever made the link. */
+static int open_program(int link_fd)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	int fd;
+
+	if (bpf_obj_get_info_by_fd(link_fd, &info, &len))
+		return -errno;
+	fd = bpf_prog_get_fd_by_id(info.prog_id);
+	return fd < 0 ? -errno : fd;
+}
+
+int kernel_one_open(struct dbps_kernel *kernel)
+{
+	union bpf_iter_link_info info = {.task.tid = (__u32)getpid()};
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
+	_cleanup_close_ int prog_fd = open_program(kernel->link_fd[LINK_ONE]);
+	int fd;
+
+	if (prog_fd < 0)
+		return prog_fd;
+	fd = bpf_link_create(prog_fd, 0, BPF_TRACE_ITER, &opts);
+	if (fd < 0)
+		return -errno;
+	close(kernel->link_fd[LINK_ONE]);
+	kernel->link_fd[LINK_ONE] = fd;
+	return 0;
+}
+
+int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id, struct dbps_place *ret_place)
+{
+	struct dbps_id_key key = {.tgid = (__u32)tgid, .id = (__u32)id};
+	struct dbps_id_place place;
+
+	if (id > UINT32_MAX)
+		return -ENOENT;
+	if (bpf_map_lookup_elem(kernel->map_fd[MAP_IDS], &key, &place))
+		return -errno;
+	*ret_place = (struct dbps_place){place.cookie, tgid, place.fd};
+	return 0;
+}
+
+/* Arms what has an entry, and reads. -ESTALE: it is not at its place, or keeps changing. */
+static int read_at(struct dbps_kernel *kernel, const struct dbps_place *place,
+		   unsigned int text_bytes, struct kernel_reading *to)
+{
+	_cleanup_close_ int fd = dbps_process_socket_copy(place->tgid, place->fd, place->cookie);
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	pthread_mutex_lock(&kernel->one_lock);
+	kernel->control->one_cookie = place->cookie;
+	kernel->control->one_text = text_bytes;
+	for (int i = 0; i < TORN_TRIES; i++) {
+		to->n_torn = 0;
+		r = kernel_run_iter(kernel->link_fd[LINK_ONE], kernel->one_page, to);
+		if (r || !to->n_torn)
+			break;
+	}
+	pthread_mutex_unlock(&kernel->one_lock);
+	return r ?: to->len ? 0 : -ESTALE;
+}
+
+int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
+			    unsigned int text_bytes, void **ret_data, size_t *ret_len)
+{
+	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
+
+	if (text_bytes > kernel->text_bytes)
+		text_bytes = kernel->text_bytes;
+	if (read_at(kernel, place, text_bytes, &reading))
+		return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, ret_data, ret_len);
+	*ret_data = TAKE_PTR(reading.rows);
+	*ret_len = reading.len;
+	return 0;
+}
+
+int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place)
+{
+	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
+	int r;
+
+	if (!read_at(kernel, place, 0, &reading))
+		return 0;
+	r = kernel_arm(kernel, place->cookie);
+	return r < 0 ? r : r ? 0 : -ESRCH;
+}
