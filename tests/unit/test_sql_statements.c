@@ -15,87 +15,7 @@
 #include "sql/connection.h"
 #include "sql/statements.h"
 
-#include "console_answer.h"
-#include "console_fakes.h"
-
-static struct dbps_daemon test_daemon = {.config = {.socket = (char *)"/run/dbps/test.sock",
-						    .max_connections = 9,
-						    .kill_wait_ms = 1234}};
-static struct sql_counters counters;
-static struct sql_connection connection;
-
-static int set_up(void **state)
-{
-	const struct dbps_audit_options no_file = {0};
-
-	(void)state;
-	fake_reset();
-	if (dbps_audit_open(&no_file, &test_daemon.audit) < 0)
-		return -1;
-	memset(&connection, 0, sizeof(connection));
-	connection.daemon = &test_daemon;
-	connection.counters = &counters;
-	connection.id = 7;
-	connection.caller = (struct dbps_caller){.rights = DBPS_RIGHT_PROCESS | DBPS_RIGHT_SUPER,
-						 .user = "root"};
-	snprintf(connection.login, sizeof(connection.login), "someone");
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	dbps_audit_close(test_daemon.audit);
-	sql_conditions_clear(&connection);
-	wire_writer_done(&connection.channel.out);
-	return 0;
-}
-
-static void become(uid_t uid, const char *name, unsigned int rights)
-{
-	connection.caller.uid = uid;
-	connection.caller.rights = rights;
-	snprintf(connection.caller.user, sizeof(connection.caller.user), "%s", name);
-}
-
-/* The whole answer, and that there is exactly one. Owned by the caller. */
-static char *ask(const char *statement)
-{
-	struct wire_writer *out = &connection.channel.out;
-	struct wire_cursor bytes;
-	char *answer;
-
-	out->len = 0;
-	sql_execute(&connection, statement, strlen(statement));
-	assert_int_equal(out->error, 0);
-	bytes = wire_cursor(out->bytes, out->len);
-	answer = answer_read(&bytes);
-	assert_int_equal(bytes.left, 0);
-	return answer;
-}
-
-static void assert_answer(const char *statement, const char *want)
-{
-	_cleanup_free_ char *answer = ask(statement);
-
-	assert_string_equal(answer, want);
-}
-
-static void assert_answer_begins(const char *statement, const char *want)
-{
-	_cleanup_free_ char *answer = ask(statement);
-
-	if (strncmp(answer, want, strlen(want)) != 0)
-		assert_string_equal(answer, want);
-}
-
-static void assert_answer_has(const char *statement, const char *want)
-{
-	_cleanup_free_ char *answer = ask(statement);
-
-	if (!strstr(answer, want))
-		assert_string_equal(answer, want);
-}
+#include "console.h"
 
 static void root_sees_the_whole_host(void **state)
 {
@@ -497,7 +417,6 @@ static void other_selects_are_refused(void **state)
 	static const char *const other[] = {
 		"select",
 		"select *",
-		"select 1 from t",
 		"select 1 + 1",
 		"select sleep(1)",
 		"select user",

@@ -26,6 +26,9 @@ struct dbps_config {
 	/* [session] */
 	unsigned int text_bytes;   /* statement text kept per session */
 	unsigned int prepared_max; /* prepared texts kept, all sessions */
+	/* [sql] */
+	unsigned int sql_time_limit_ms;	   /* of one statement */
+	unsigned int sql_memory_limit_mib; /* of all together, and of one result */
 	/* [access] */
 	char *process;
 	char *super;

@@ -130,10 +130,34 @@ int sql_error(struct sql_connection *connection, unsigned int code, const char *
 	return sql_error_state(connection, code, wire_sqlstate(code), text);
 }
 
+int sql_unknown_server(struct sql_connection *connection)
+{
+	return sql_error(connection, ER_BAD_DB_ERROR, "Unknown database '%s'", connection->server);
+}
+
 void sql_put_string(struct wire_writer *writer, const char *text)
 {
 	if (text)
 		wire_put_text(writer, text, strlen(text));
 	else
 		wire_put_null(writer);
+}
+
+enum wire_type sql_wire_type(enum dbps_type type)
+{
+	if (type == DBPS_TYPE_INTEGER)
+		return WIRE_TYPE_LONGLONG;
+	return type == DBPS_TYPE_REAL ? WIRE_TYPE_DOUBLE : WIRE_TYPE_VAR_STRING;
+}
+
+void sql_put_value(struct wire_writer *writer, enum dbps_type type, const struct dbps_value *value)
+{
+	if (value->null)
+		wire_put_null(writer);
+	else if (type == DBPS_TYPE_INTEGER)
+		wire_put_integer(writer, value->integer);
+	else if (type == DBPS_TYPE_REAL)
+		wire_put_real(writer, value->real);
+	else
+		wire_put_text(writer, value->text, value->len);
 }

@@ -14,6 +14,7 @@
 #include "mysql/cursor.h"
 #include "mysql/protocol.h"
 #include "server/registry.h"
+#include "session/columns.h"
 
 struct dbps_daemon;
 
@@ -99,8 +100,19 @@ uint16_t sql_warning_count(const struct sql_connection *connection);
 /** @brief Forget them: a new statement begins. */
 void sql_conditions_clear(struct sql_connection *connection);
 
+/** @brief ERROR 1049: the chosen server has gone. */
+int sql_unknown_server(struct sql_connection *connection);
+
 /** @brief One value of a row: the text, or NULL. */
 void sql_put_string(struct wire_writer *writer, const char *text);
+void sql_put_value(struct wire_writer *writer, enum dbps_type type, const struct dbps_value *value);
+enum wire_type sql_wire_type(enum dbps_type type);
+
+/**
+ * @return Whether the statement under way should end before its time: its client has gone. Long
+ *         work asks now and then.
+ */
+bool sql_interrupted(const struct sql_connection *connection);
 
 /** @brief Run one statement and write its whole answer. */
 void sql_execute(struct sql_connection *connection, const char *text, size_t len);

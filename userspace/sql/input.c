@@ -20,6 +20,15 @@ struct sql_input sql_input(const char *text, size_t len)
 	return input;
 }
 
+const char *sql_statement_end(const struct sql_input *input)
+{
+	struct sql_input ahead = *input;
+
+	while (ahead.token.type != DBPS_TOKEN_END && !dbps_token_is_char(&ahead.token, ';'))
+		sql_next(&ahead);
+	return ahead.token.start;
+}
+
 void sql_next(struct sql_input *input)
 {
 	input->end = input->token.start + input->token.len;

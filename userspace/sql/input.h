@@ -19,6 +19,9 @@ struct sql_input {
 
 struct sql_input sql_input(const char *text, size_t len);
 
+/** @return Where the statement ends: at its first semicolon, or at the end of the text. */
+const char *sql_statement_end(const struct sql_input *input);
+
 void sql_next(struct sql_input *input);
 /* Take the next token if it is this word (upper case, matched in any), or this character. */
 bool sql_take_word(struct sql_input *input, const char *word);

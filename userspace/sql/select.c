@@ -1,16 +1,17 @@
 /*
- * SELECT without tables: a list of @@variables, functions about the connection, and literals, as
- * clients ask them when they connect or see whether a connection lives.
+ * SELECT: over the sessions where it is FROM something, which SQLite does (select_sessions.c);
+ * without a table it is here, a list of @@variables, functions about the connection, and literals,
+ * as clients ask them when they connect or see whether a connection lives.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "cleanup.h"
 #include "mysql/result.h"
 #include "mysql/utf8.h"
+#include "sql/functions.h"
 #include "sql/statements.h"
 #include "sql/variables.h"
 
@@ -21,7 +22,8 @@ struct item {
 	char name[NAME_MAX_BYTES + 1];
 	enum dbps_type type;
 	struct dbps_value value;
-	char *owned; /* text of the value, or NULL */
+	struct sql_fact fact; /* a function's value */
+	char *owned;	      /* text of the value, or NULL */
 };
 
 struct selection {
@@ -49,97 +51,18 @@ static void set_integer(struct item *item, uint64_t value)
 	item->value = (struct dbps_value){.integer = value};
 }
 
-static int set_format(struct item *item, const char *a, const char *b)
-{
-	char *text;
-	int len = asprintf(&text, "%s%s", a, b);
-
-	if (len < 0)
-		return -ENOMEM;
-	set_text(item, text, (size_t)len);
-	return 0;
-}
-
-/* Functions, with their parentheses or without where SQL allows that. */
-enum function {
-	F_CONNECTION_ID,
-	F_CURRENT_USER,
-	F_USER,
-	F_DATABASE,
-	F_VERSION,
-	F_NOW,
-	F_UNIX,
-	F_ZERO
-};
-
-static const struct {
-	const char *name;
-	enum function function;
-	bool bare; /* may stand without parentheses */
-} functions[] = {
-	{"CONNECTION_ID", F_CONNECTION_ID, false},
-	{"CURRENT_USER", F_CURRENT_USER, true},
-	{"USER", F_USER, false},
-	{"SESSION_USER", F_USER, false},
-	{"SYSTEM_USER", F_USER, false},
-	{"DATABASE", F_DATABASE, false},
-	{"SCHEMA", F_DATABASE, false},
-	{"VERSION", F_VERSION, false},
-	{"NOW", F_NOW, false},
-	{"CURRENT_TIMESTAMP", F_NOW, true},
-	{"UNIX_TIMESTAMP", F_UNIX, false},
-	{"LAST_INSERT_ID", F_ZERO, false},
-};
-
-static int set_now(struct item *item)
-{
-	time_t now = time(NULL);
-	struct tm parts;
-	char text[32];
-
-	localtime_r(&now, &parts);
-	strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &parts);
-	return set_format(item, text, "");
-}
-
-static int call(const struct sql_connection *connection, enum function function, struct item *item)
-{
-	switch (function) {
-	case F_CONNECTION_ID:
-		set_integer(item, connection->id);
-		return 0;
-	case F_CURRENT_USER:
-		return set_format(item, connection->caller.user, "@localhost");
-	case F_USER:
-		return set_format(item, connection->login, "@localhost");
-	case F_DATABASE:
-		if (connection->server[0])
-			return set_format(item, connection->server, "");
-		set_text(item, NULL, 0);
-		return 0;
-	case F_VERSION:
-		return set_format(item, SQL_SERVER_VERSION, "");
-	case F_NOW:
-		return set_now(item);
-	case F_UNIX:
-		set_integer(item, (uint64_t)time(NULL));
-		return 0;
-	case F_ZERO:
-		break;
-	}
-	set_integer(item, 0);
-	return 0;
-}
-
 static int read_function(const struct sql_connection *connection, struct sql_input *input,
 			 struct item *item)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
-		if (!sql_take_word(input, functions[i].name))
+	for (size_t i = 0; i < sql_n_functions; i++) {
+		if (!sql_take_word(input, sql_functions[i].name))
 			continue;
-		if (sql_take_char(input, '(') ? !sql_take_char(input, ')') : !functions[i].bare)
+		if (sql_take_char(input, '(') ? !sql_take_char(input, ')') : !sql_functions[i].bare)
 			return -EINVAL;
-		return call(connection, functions[i].function, item);
+		sql_functions[i].get(connection, &item->fact);
+		item->type = item->fact.type;
+		item->value = item->fact.value;
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -303,9 +226,7 @@ static int put_selection(struct wire_writer *out, const struct selection *select
 
 	for (size_t i = 0; i < selection->n; i++) {
 		columns[i].name = selection->items[i].name;
-		columns[i].type = selection->items[i].type == DBPS_TYPE_INTEGER
-					  ? WIRE_TYPE_LONGLONG
-					  : WIRE_TYPE_VAR_STRING;
+		columns[i].type = sql_wire_type(selection->items[i].type);
 	}
 	wire_columns(out, columns, selection->n);
 	if (row)
@@ -313,12 +234,7 @@ static int put_selection(struct wire_writer *out, const struct selection *select
 	for (size_t i = 0; row && i < selection->n; i++) {
 		const struct item *item = &selection->items[i];
 
-		if (item->value.null)
-			wire_put_null(out);
-		else if (item->type == DBPS_TYPE_INTEGER)
-			wire_put_integer(out, item->value.integer);
-		else
-			wire_put_text(out, item->value.text, item->value.len);
+		sql_put_value(out, item->type, &item->value);
 	}
 	if (row)
 		wire_end(out);
@@ -326,13 +242,12 @@ static int put_selection(struct wire_writer *out, const struct selection *select
 	return 0;
 }
 
-int sql_select(struct sql_connection *connection, struct sql_input *input, unsigned int options)
+static int select_items(struct sql_connection *connection, struct sql_input *input)
 {
 	_cleanup_(free_selection) struct selection *selection = calloc(1, sizeof(*selection));
 	uint64_t limit;
 	int r;
 
-	(void)options;
 	if (!selection)
 		return -ENOMEM;
 	r = read_items(connection, input, selection);
@@ -343,4 +258,20 @@ int sql_select(struct sql_connection *connection, struct sql_input *input, unsig
 	if (!r)
 		r = read_tail(input, &limit);
 	return r ? r : put_selection(&connection->channel.out, selection, limit > 0);
+}
+
+/* Whether it is FROM a table, and not DUAL, which is none. */
+static bool has_table(struct sql_input input)
+{
+	for (; input.token.type != DBPS_TOKEN_END; sql_next(&input))
+		if (sql_take_word(&input, "FROM") && !sql_take_word(&input, "DUAL"))
+			return true;
+	return false;
+}
+
+int sql_select(struct sql_connection *connection, struct sql_input *input, unsigned int options)
+{
+	if (has_table(*input))
+		return sql_select_sessions(connection, input, options);
+	return select_items(connection, input);
 }

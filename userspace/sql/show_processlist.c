@@ -6,30 +6,21 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "daemon/daemon.h"
 #include "mysql/result.h"
 #include "mysql/utf8.h"
-#include "session/columns.h"
+#include "sql/sessions.h"
 #include "sql/statements.h"
 
-#define COLUMN_ID   0 /* the order of the first eight columns is a promise of session/columns.h */
+/* The order of the first eight columns is a promise of session/columns.h. */
 #define COLUMN_INFO (DBPS_N_PROCESSLIST_COLUMNS - 1)
 
 struct listing {
-	struct sql_scope scope;
 	const char *const *names; /* of `n_columns` columns; NULL: the first ones of the table */
 	size_t n_columns;
 	bool titles;				   /* head them as SHOW PROCESSLIST does */
 	bool full;				   /* whole Info */
 	bool (*wants)(const struct dbps_row *row); /* NULL: every one */
 };
-
-static enum wire_type wire_type_of(enum dbps_type type)
-{
-	if (type == DBPS_TYPE_INTEGER)
-		return WIRE_TYPE_LONGLONG;
-	return type == DBPS_TYPE_REAL ? WIRE_TYPE_DOUBLE : WIRE_TYPE_VAR_STRING;
-}
 
 /* The place in the table of the n-th column that is listed. */
 static size_t column_at(const struct listing *listing, size_t n)
@@ -53,63 +44,42 @@ static int put_columns(struct wire_writer *out, const struct listing *listing)
 		const struct dbps_column *column = &dbps_columns[column_at(listing, i)];
 
 		columns[i].name = listing->titles && column->title ? column->title : column->name;
-		columns[i].type = wire_type_of(column->type);
+		columns[i].type = sql_wire_type(column->type);
 	}
 	wire_columns(out, columns, listing->n_columns);
 	return 0;
 }
 
-static void put_value(struct wire_writer *out, enum dbps_type type, const struct dbps_value *value)
-{
-	if (value->null)
-		wire_put_null(out);
-	else if (type == DBPS_TYPE_INTEGER)
-		wire_put_integer(out, value->integer);
-	else if (type == DBPS_TYPE_REAL)
-		wire_put_real(out, value->real);
-	else
-		wire_put_text(out, value->text, value->len);
-}
-
 static void put_row(struct wire_writer *out, const struct listing *listing,
-		    const struct dbps_row *row)
+		    const struct sql_sessions *sessions, const struct dbps_row *row)
 {
 	wire_begin(out);
 	for (size_t i = 0; i < listing->n_columns; i++) {
 		size_t at = column_at(listing, i);
-		struct dbps_value value = dbps_columns[at].get(row);
+		struct dbps_value value = sql_sessions_value(sessions, at, row);
 
-		if (at == COLUMN_ID)
-			value.integer = sql_scope_id(&listing->scope, row);
 		if (at == COLUMN_INFO && !listing->full && !value.null)
 			value.len = utf8_cut(value.text, value.len, DBPS_INFO_SHORT);
-		put_value(out, dbps_columns[at].type, &value);
+		sql_put_value(out, dbps_columns[at].type, &value);
 	}
 	wire_end(out);
 }
 
-static int list_sessions(struct sql_connection *connection, struct listing *listing)
+static int list_sessions(struct sql_connection *connection, const struct listing *listing)
 {
-	_cleanup_(sql_free_rows) struct dbps_rows *rows = NULL;
+	_cleanup_(sql_sessions_done) struct sql_sessions sessions = {0};
 	struct wire_writer *out = &connection->channel.out;
-	int r;
+	int r = sql_sessions_read(connection, &sessions);
 
-	r = sql_scope(connection, &listing->scope);
 	if (r == -ENOENT)
-		return sql_error(connection, ER_BAD_DB_ERROR, "Unknown database '%s'",
-				 connection->server);
-	if (!r)
-		r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, 0,
-				   true, &rows);
+		return sql_unknown_server(connection);
 	if (!r)
 		r = put_columns(out, listing);
 	if (r)
 		return r;
-	for (size_t i = 0; i < rows->n; i++)
-		if (sql_scope_has(&listing->scope, &rows->row[i]) &&
-		    dbps_caller_sees(&connection->caller, &rows->row[i]) &&
-		    (!listing->wants || listing->wants(&rows->row[i])))
-			put_row(out, listing, &rows->row[i]);
+	for (size_t i = 0; i < sessions.n; i++)
+		if (!listing->wants || listing->wants(sessions.row[i]))
+			put_row(out, listing, &sessions, sessions.row[i]);
 	wire_eof(out, 0);
 	return 0;
 }

@@ -34,9 +34,10 @@ sql_run sql_show_doctor;					   /* show_doctor.c */
 sql_run sql_show_status, sql_show_losses, sql_show_variables;	   /* show_status.c */
 sql_run sql_show_warnings, sql_show_errors, sql_show_count;	   /* show_warnings.c */
 sql_run sql_show_grants, sql_show_statements;			   /* show_grants.c */
-sql_run sql_show_kills;					       /* show_kills.c */
+sql_run sql_show_kills;						   /* show_kills.c */
 sql_run sql_kill;						   /* kill_statement.c */
 sql_run sql_select;						   /* select.c */
+sql_run sql_select_sessions, sql_with;				   /* select_sessions.c */
 sql_run sql_use_statement, sql_set, sql_begin;			   /* set.c */
 
 /** @brief SHOW PROCESSLIST as COM_PROCESS_INFO asks for it. 0 or a negative errno. */
