@@ -244,16 +244,17 @@ class Server:
 
 
 class Daemon:
-    """A dbpsd of its own: own socket, nothing pinned unless `pin` says where."""
+    """A dbpsd of its own: own socket and audit file, nothing pinned unless `pin` says where."""
 
     def __init__(self, directory, options=(), pin="none", env=None, **kwargs):
         self.directory = directory
         self.socket = os.path.join(directory, "dbps.sock")
         self.log = os.path.join(directory, "dbpsd.log")
+        self.kills_file = os.path.join(directory, "kills.jsonl")
         config = os.path.join(directory, "dbps.conf")
         open(config, "a").close()
         self.args = [os.path.join(BUILD, "dbpsd"), "--config", config, "--socket", self.socket,
-                     "--pin", pin, *options]
+                     "--pin", pin, "--set", f"audit.file={self.kills_file}", *options]
         self.kwargs = kwargs
         self.env = {**os.environ, **(env or {})}
         self._console = {}
@@ -398,6 +399,36 @@ class Daemon:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
+class Person:
+    """A process of some uid and groups with connections of its own; see person.py."""
+
+    def __init__(self, uid, gid, groups=()):
+        self.uid = uid
+        # setgid() and setuid() would clear the signal that spawn() sets, so they come first.
+        self.process = spawn(["/usr/bin/python3", os.path.join(os.path.dirname(__file__),
+                                                               "person.py")],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                             user=uid, group=gid, extra_groups=list(groups))
+
+    def do(self, action, **request):
+        """What the person is answered: a dict; "error" is (code, text)."""
+        self.process.stdin.write(json.dumps({"do": action, **request}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        check(line, f"the process of uid {self.uid} ended")
+        return json.loads(line)
+
+    def connect(self, name, **where):
+        reply = self.do("connect", name=name, **where)
+        check("error" not in reply, f"uid {self.uid} cannot connect to {where}: {reply}")
+        return reply
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        end_process(self.process, signal.SIGKILL)
+
+
 class Run:
     """What outlives a test: pairs of server and daemon that several tests use, one after the other. A
     test leaves them as it found them; when one fails they are not used again."""
@@ -467,6 +498,11 @@ class Context:
         server = self.server(*server_options)
         daemon.wait_server(server)
         return server, daemon
+
+    def person(self, uid, gid=None, groups=()):
+        person = Person(uid, uid if gid is None else gid, groups)
+        self.stack.callback(person.stop)
+        return person
 
     def shared_pair(self, *server_options, daemon_options=()):
         """As pair(), but used by several tests: see Run."""
