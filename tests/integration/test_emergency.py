@@ -6,6 +6,8 @@ import socket
 import struct
 import subprocess
 
+import pymysql
+
 from harness import check, check_equal, wait
 
 import wire
@@ -140,3 +142,113 @@ def test_dbps_orphans(t):
     listed = daemon.dbps("orphans").stdout
     check("reset" in listed and "benchmark" in listed, listed)
     end_statement(server, daemon, w)
+
+
+# --- room for new connections ---
+
+
+def fill(t, server, daemon):
+    """Connections until the server takes no more, the longest idle first."""
+    server.run("create or replace user plain@'%' identified by 'secret'",
+               "grant select, update on *.* to plain@'%'")
+    kept = []
+    while True:
+        w = t.keep(server.wire())
+        try:
+            kept.append(w.login("plain", "secret"))
+        except wire.ServerError as error:
+            check_equal(error.code, 1040, "the refusal")
+            break
+    for w in kept:
+        daemon.wait_idle(server, w.id)
+    server.run("do 1")  # not the harness's own
+    return kept
+
+
+def reserve(daemon, server, statement):
+    """(rows by id, warnings, message of an OK)"""
+    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        rows = {r[0]: r for r in cursor.fetchall()} if cursor.description else {}
+        message = connection._result.message[1:].decode() if not cursor.description else ""
+        cursor.execute("show warnings")
+        return rows, [r[2] for r in cursor.fetchall()], message
+
+
+def is_open(w):
+    try:
+        w.query("select 1")
+        return True
+    except (wire.Closed, OSError):
+        return False
+
+
+def test_reserve_makes_room_in_a_full_server(t):
+    server, daemon = t.pair("--max-connections=12")
+    server.run("create database alpha",
+               "create table alpha.t (id int primary key, v int) engine=innodb",
+               "insert into alpha.t values (1, 1)")
+    kept = fill(t, server, daemon)
+    in_transaction, busy, idle = kept[0], kept[1], kept[2:]
+    in_transaction.query("begin")
+    in_transaction.query("update alpha.t set v = 2 where id = 1")
+    running(daemon, server, busy, "select sleep(60)")
+    rows, warnings, _ = reserve(daemon, server, "reserve 2 dry run")
+    check_equal((list(rows), warnings), ([idle[0].id, idle[1].id], []), "the dry run")
+    check_equal({r[6] for r in rows.values()}, {"would be dropped"}, "its answers")
+    rows, warnings, _ = reserve(daemon, server, f"reserve 2 for {server.name}")
+    check_equal((list(rows), warnings), ([idle[0].id, idle[1].id], []), "RESERVE 2")
+    check(all(r[5] == "idle" and r[6].startswith("confirmed") for r in rows.values()), str(rows))
+    new = [t.keep(server.wire()).login("plain", "secret") for _ in range(2)]
+    t.note(f"dropped the longest idle: {list(rows.values())[0]}")
+    for w in new + idle[2:] + [in_transaction]:
+        check(is_open(w), f"{w.id} lives")
+    check(not is_open(idle[0]) and not is_open(idle[1]), "the dropped ones are closed")
+    # Now more than there are outside of transactions: the transaction goes last, and it is said.
+    admin = server.admin_connection.thread_id()
+    rows, warnings, _ = reserve(daemon, server, "reserve 12")
+    check_equal(list(rows)[-1], in_transaction.id, "the last one to go")
+    check_equal(rows[in_transaction.id][5], "idle in transaction", "what it was")
+    check_equal(set(rows), {w.id for w in new + idle[2:] + [in_transaction]} | {admin}, "all")
+    check(len(warnings) == 1 and "1 executing" in warnings[0], str(warnings))
+    check(daemon.session(server, busy.id)["info"] == "select sleep(60)", "what executes goes on")
+    t.note(warnings[0])
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("select v from alpha.t")
+        check_equal(cursor.fetchall(), ((1,),), "the transaction is rolled back")
+
+
+def test_reserve_drops_nothing_when_there_is_room(t):
+    server, daemon = pair(t)
+    w = login(t, server, False)
+    rows, warnings, message = reserve(daemon, server, "reserve 5")
+    check_equal((rows, warnings), ({}, []), "RESERVE")
+    check("connections are free: nothing was dropped" in message, message)
+    check(is_open(w), "a session of it")
+    for statement, code in (("reserve", 1064), ("reserve x", 1064), ("reserve 1 dry", 1064),
+                            ("reserve 1 for", 1064), ("reserve 1 for nobody", 1049),
+                            ("reserve 18446744073709551615", 1105), ("reserve 1 2", 1064)):
+        try:
+            reserve(daemon, server, statement)
+            check(False, f"{statement}: no error")
+        except pymysql.err.MySQLError as error:
+            check_equal(error.args[0], code, statement)
+
+
+def test_dbps_reserve(t):
+    server, daemon = t.pair("--max-connections=10")
+    kept = fill(t, server, daemon)
+    where = ("--server", server.name)
+    listed = json.loads(daemon.dbps("reserve", "1", *where, "--dry-run", "--json").stdout)
+    check_equal([(r["Id"], r["answer"]) for r in listed], [(kept[0].id, "would be dropped")],
+                "--dry-run --json")
+    check("confirmed" in daemon.dbps("reserve", "1", *where).stdout, "dbps reserve")
+    r = daemon.dbps("reserve", "1", *where)
+    check("nothing was dropped" in r.stdout, r.stdout)
+    for w in kept[1:]:
+        w.send_command(wire.QUERY, b"select sleep(60)")
+        daemon.wait_session(server, w.id, "sleep", lambda row: row["info"])
+    r = daemon.dbps("reserve", "3", *where, check_exit=False)
+    check_equal(r.returncode, 4, "too few can be dropped")
+    check("could be dropped" in r.stderr, r.stderr)
+    check_equal(daemon.dbps("reserve", "some", check_exit=False).returncode, 2, "no number")

@@ -32,6 +32,8 @@ static struct {
 	int snapshot_error;
 	struct dbps_kill_answer kill_answer;
 	struct dbps_kill_request kill_request; /* the last one; id 0: none came */
+	size_t n_killed_as_many;
+	struct dbps_server_limits limits; /* of every server; no max_connections: not known */
 } fake;
 
 static uint64_t fake_now_ns(void)
@@ -170,6 +172,28 @@ void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
 	(void)kernel, (void)registry;
 	fake.kill_request = *request;
 	*ret_answer = fake.kill_answer;
+}
+
+void dbps_kill_many(struct dbps_kernel *kernel, struct dbps_registry *registry,
+		    const struct dbps_kill_request *request, struct dbps_kill_item *items, size_t n)
+{
+	(void)kernel, (void)registry;
+	fake.kill_request = *request;
+	fake.n_killed_as_many += n;
+	for (size_t i = 0; i < n; i++)
+		items[i].answer = fake.kill_answer;
+}
+
+int dbps_link_limits(struct dbps_registry *registry, uint32_t server, int timeout_ms,
+		     struct dbps_server_limits *ret_limits, struct dbps_link_error *ret_error)
+{
+	(void)registry, (void)server, (void)timeout_ms;
+	if (!fake.limits.max_connections) {
+		snprintf(ret_error->text, sizeof(ret_error->text), "no way in");
+		return -ENOTCONN;
+	}
+	*ret_limits = fake.limits;
+	return 0;
 }
 
 /* Two servers: the first one's ids are plain, those of the second one begin at 1 << 32. */

@@ -82,6 +82,47 @@ static void orphans_are_those_that_execute_for_nobody(void **state)
 	assert_answer("show orphans", "Id|User|Host|db|Command|Time|orphan|orphan_ms|Info\n");
 }
 
+static void reserve_drops_what_is_idle(void **state)
+{
+	const char *columns = "Id|User|Host|db|idle_s|phase|answer\n";
+	_cleanup_free_ char *dry = NULL, *real = NULL;
+
+	(void)state;
+	fake.limits = (struct dbps_server_limits){.max_connections = 2};
+	assert_answer_begins("reserve 1", "ERR 1105 HY000: of which server?");
+	assert_answer_begins("reserve 1 for nobody", "ERR 1049");
+	assert_answer("use mariadb-3306", "OK: ");
+	assert_answer("reserve 0", "OK: mariadb-3306: 0 of 2 connections are free: nothing was "
+				   "dropped");
+	dry = ask("reserve 1 dry run");
+	assert_int_equal(strncmp(dry, columns, strlen(columns)), 0);
+	assert_non_null(strstr(dry, "42|app|localhost|\\N|7|idle, transaction unknown|would be"));
+	assert_int_equal(fake.n_killed_as_many, 0);
+	real = ask("reserve 1 for `mariadb-3306`");
+	assert_non_null(strstr(real, "|idle, transaction unknown|confirmed"));
+	assert_int_equal(fake.n_killed_as_many, 1);
+	assert_true(fake.kill_request.connection);
+	assert_string_equal(fake.kill_request.reason, "reserve");
+}
+
+static void reserve_says_why_it_could_not(void **state)
+{
+	(void)state;
+	assert_answer("reserve 1 for mariadb-3306",
+		      "ERR 1105 HY000: how many connections mariadb-3306 serves is not known, "
+		      "which needs its control link: no way in");
+	fake.limits = (struct dbps_server_limits){.max_connections = 2};
+	assert_answer_begins("reserve 3 for mariadb-3306", "ERR 1105 HY000: mariadb-3306 "
+							   "serves 2 connections at all");
+	fake.kill_answer.outcome = DBPS_KILL_MISSED;
+	free(ask("reserve 2 for mariadb-3306"));
+	assert_answer("show warnings",
+		      "Level|Code|Message\nWarning|1105|mariadb-3306: only 0 of 2 sessions could "
+		      "be dropped: 1 executing, 1 changed meanwhile\n");
+	become(1001, "app", DBPS_RIGHT_PROCESS);
+	assert_answer_begins("reserve 1 for mariadb-3306", "ERR 1227");
+}
+
 static void sessions_have_every_column(void **state)
 {
 	(void)state;
@@ -536,6 +577,8 @@ int main(void)
 		test(others_see_their_own_sessions),
 		test(info_is_cut_at_100_bytes_between_characters),
 		test(orphans_are_those_that_execute_for_nobody),
+		test(reserve_drops_what_is_idle),
+		test(reserve_says_why_it_could_not),
 		test(sessions_have_every_column),
 		test(kill_names_session_and_kind),
 		test(kill_of_no_id_kills_nothing),

@@ -54,6 +54,9 @@ const char *dbps_protected(const struct dbps_row *row)
 
 	if (row->own)
 		return "control link of dbpsd";
+	/* As it says itself (server/client.c); one of several on this host sees all the links. */
+	if (is_listed_bytes("dbpsd", session->program, session->program_len, 0))
+		return "control link of another dbpsd";
 	if (command && is_listed(protect.commands, command, FNM_CASEFOLD))
 		return "protect.commands";
 	if (session->flags & DBPS_KNOWN_LOGIN &&

@@ -25,6 +25,7 @@ enum dbps_cli_option {
 	DBPS_OPT_HELP = 1 << 6,
 	DBPS_OPT_VERSION = 1 << 7,
 	DBPS_OPT_LIMIT = 1 << 8,
+	DBPS_OPT_DRY_RUN = 1 << 9,
 };
 
 struct dbps_cli {
@@ -58,6 +59,7 @@ enum dbps_exit dbps_command_ps(struct dbps_cli *cli);
 enum dbps_exit dbps_command_kill(struct dbps_cli *cli);
 enum dbps_exit dbps_command_orphans(struct dbps_cli *cli);
 enum dbps_exit dbps_command_kills(struct dbps_cli *cli);
+enum dbps_exit dbps_command_reserve(struct dbps_cli *cli);
 enum dbps_exit dbps_command_servers(struct dbps_cli *cli);
 enum dbps_exit dbps_command_sql(struct dbps_cli *cli);
 enum dbps_exit dbps_command_doctor(struct dbps_cli *cli);
@@ -96,6 +98,15 @@ enum dbps_exit dbps_cli_query(struct dbps_cli *cli, const char *statement,
 enum dbps_exit dbps_cli_say_error(const struct dbps_cli *cli, enum dbps_exit exit);
 
 void dbps_cli_close(struct dbps_cli *cli);
+
+/* query.c */
+
+/**
+ * @brief Send one statement and print its whole answer; warnings go to stderr.
+ * @param ret_warnings How many there were; untouched on failure.
+ */
+enum dbps_exit dbps_cli_tell(struct dbps_cli *cli, const char *statement,
+			     unsigned int *ret_warnings);
 
 /* output.c */
 

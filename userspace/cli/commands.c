@@ -56,6 +56,19 @@ const struct dbps_command dbps_commands[] = {
 	 "  dbps kills --limit 20\n"
 	 "  dbps kills --json | jq '.[] | select(.outcome == \"refused\")'",
 	 dbps_command_kills},
+	{"reserve", "N", "drop idle sessions until N connections of a server are free",
+	 DBPS_OPT_SERVER | DBPS_OPT_DRY_RUN | DBPS_OPT_JSON | DBPS_OPT_CSV, 1, 1,
+	 "When a server has no connection left, drops so many of its sessions that N are\n"
+	 "free: the longest idle ones, those in a transaction only after all others. Spares\n"
+	 "what executes, what the config protects, and sessions of which it cannot tell\n"
+	 "whether they are idle (TLS). A session that begins a statement meanwhile is spared,\n"
+	 "and the next one is dropped. Does nothing when N are free. Needs SUPER, and a\n"
+	 "control link, which knows max_connections.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps reserve 2\n"
+	 "  dbps reserve 10 --server mariadb-3307 --dry-run",
+	 dbps_command_reserve},
 	{"servers", "", "list the database servers of this host", DBPS_OPT_JSON | DBPS_OPT_CSV, 0,
 	 0,
 	 "Lists the servers that dbpsd follows: engine, version, process, addresses,\n"

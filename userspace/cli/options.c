@@ -38,6 +38,7 @@ static const struct option_row rows[] = {
 	{DBPS_OPT_WATCH, "watch", 0, OPTIONAL_VALUE, "SECONDS",
 	 "again every 2 or so many seconds, until ^C"},
 	{DBPS_OPT_LIMIT, "limit", 0, NEEDS_VALUE, "N", "at most so many"},
+	{DBPS_OPT_DRY_RUN, "dry-run", 0, NO_VALUE, NULL, "only tell what would be done"},
 	{DBPS_OPT_HELP, "help", 'h', NO_VALUE, NULL, "this text"},
 	{DBPS_OPT_VERSION, "version", 'V', NO_VALUE, NULL, "as dbps version"},
 };
@@ -50,7 +51,7 @@ static const struct {
 	{DBPS_EXIT_FAILED, "an error from dbpsd, or output lost; doctor: a problem"},
 	{DBPS_EXIT_USAGE, "the command line is wrong"},
 	{DBPS_EXIT_UNREACHABLE, "dbpsd cannot be reached"},
-	{DBPS_EXIT_REFUSED, "kill: unknown id, not allowed, or out of reach"},
+	{DBPS_EXIT_REFUSED, "kill: unknown id, not allowed, or out of reach; reserve: too few"},
 	{DBPS_EXIT_PENDING, "kill: asked for, not seen to happen yet"},
 	{DBPS_EXIT_MISSED, "kill: the statement had ended by itself"},
 };

@@ -83,15 +83,12 @@ static enum dbps_exit say_warnings(struct dbps_cli *cli)
 	return exit;
 }
 
-enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
+enum dbps_exit dbps_cli_tell(struct dbps_cli *cli, const char *statement,
+			     unsigned int *ret_warnings)
 {
-	_cleanup_free_ char *statement = NULL;
 	struct dbps_table table = {0};
-	enum dbps_exit exit = DBPS_EXIT_OK;
+	enum dbps_exit exit = dbps_cli_query(cli, statement, &table);
 
-	if (join_words(cli->args, cli->n_args, &statement) < 0)
-		return dbps_output_fail(cli, DBPS_EXIT_FAILED, 0, "out of memory");
-	exit = dbps_cli_query(cli, statement, &table);
 	if (exit != DBPS_EXIT_OK)
 		return exit;
 	if (table.n_columns > 0)
@@ -99,7 +96,18 @@ enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
 	else
 		say_ok(cli);
 	dbps_table_done(&table);
+	*ret_warnings = mysql_warning_count(cli->mysql);
 	return dbps_exit_worse(exit, say_warnings(cli));
+}
+
+enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
+{
+	_cleanup_free_ char *statement = NULL;
+	unsigned int warnings = 0;
+
+	if (join_words(cli->args, cli->n_args, &statement) < 0)
+		return dbps_output_fail(cli, DBPS_EXIT_FAILED, 0, "out of memory");
+	return dbps_cli_tell(cli, statement, &warnings);
 }
 
 /* The greeting has the version behind one that clients take for a server's: 5.7.99-dbps-0.1.0. */

@@ -130,6 +130,7 @@ struct dbps_server_limits {
 	uint16_t uncounted_port;  /* whose connections do not count: extra_port, admin_port; 0: none
 				   */
 	bool thread_per_connection; /* false: otherwise, or unknown */
+	uint32_t connected;	    /* connections just now, by its own count; 0: unknown */
 };
 
 /**

@@ -24,6 +24,8 @@ const struct sql_statement sql_statements[] = {
 	 .help = "end a session, or only the statement it executes"},
 	{"SHOW KILLS [LIMIT n]", 0, sql_show_kills,
 	 .help = "the last kills: who, what, why, how, and what came of them"},
+	{"RESERVE n [FOR server] [DRY RUN]", DBPS_RIGHT_SUPER, sql_reserve,
+	 .help = "drop idle sessions until n connections of a server are free"},
 	{"SHOW SERVERS", DBPS_RIGHT_PROCESS, sql_show_servers,
 	 .help = "database servers on this host"},
 	{"SHOW DOCTOR", DBPS_RIGHT_PROCESS, sql_show_doctor,
