@@ -148,8 +148,9 @@ int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, u
 }
 
 int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		      const struct dbps_place *place, struct dbps_rows **ret_rows)
+		      const struct dbps_place *place, bool with_text, struct dbps_rows **ret_rows)
 {
+	(void)with_text;
 	(void)kernel;
 	(void)registry;
 	*ret_rows = make_rows(place->cookie);

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/param.h>
 
+#include "audit.h"
 #include "cleanup.h"
 #include "enactor.h"
 #include "kernel/kernel.h"
@@ -44,6 +45,7 @@ struct kill {
 	const struct dbps_kill_request *request;
 	const struct dbps_kill_item *item; /* what was chosen, NULL: only an id was given */
 	struct dbps_kill_answer *answer;
+	struct dbps_audit_record record;
 	struct dbps_kill_target target;
 	uint64_t begin_ns;
 	bool armed;
@@ -176,7 +178,7 @@ static int read_by_id(struct kill *kill, struct dbps_rows **ret_rows)
 	if (r == 0)
 		r = dbps_kernel_find(target->kernel, server.pid, (uint32_t)id, &place);
 	if (r == 0)
-		r = dbps_rows_read_at(target->kernel, target->registry, &place, ret_rows);
+		r = dbps_rows_read_at(target->kernel, target->registry, &place, true, ret_rows);
 	return r;
 }
 
@@ -191,6 +193,22 @@ static int read_rows(struct kill *kill, struct dbps_rows **ret_rows)
 	return dbps_rows_read(kill->target.kernel, kill->target.registry, 0, false, ret_rows);
 }
 
+/* The audit has the statement's text, which a list of all sessions was read without. */
+static void note_session(struct kill *kill, const struct dbps_row *row)
+{
+	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
+	struct dbps_place place = dbps_place_of(row->session);
+
+	if (!kill->request->audit)
+		return;
+	if (!row->info && dbps_session_executes(row->session) &&
+	    dbps_rows_read_at(kill->target.kernel, kill->target.registry, &place, true, &rows) ==
+		    0 &&
+	    rows->n && rows->row[0].session->sequence == row->session->sequence)
+		row = &rows->row[0];
+	dbps_audit_found(&kill->record, kill->request->caller, row);
+}
+
 static bool find_session(struct kill *kill)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
@@ -203,6 +221,8 @@ static bool find_session(struct kill *kill)
 		return false;
 	}
 	row = dbps_rows_find(rows, kill->request->id);
+	if (row)
+		note_session(kill, row);
 	if (!as_chosen(kill, row ? row->session : NULL) || !authorise(kill, row))
 		return false;
 	target->session = *row->session;
@@ -217,7 +237,7 @@ static int reread(struct kill *kill, struct dbps_session *ret_session)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
 	struct dbps_place place = dbps_place_of(&kill->target.session);
-	int r = dbps_rows_read_at(kill->target.kernel, kill->target.registry, &place, &rows);
+	int r = dbps_rows_read_at(kill->target.kernel, kill->target.registry, &place, false, &rows);
 
 	if (r < 0)
 		return r;
@@ -254,9 +274,12 @@ static int arm(struct kill *kill)
 		.sequence = target->session.sequence,
 		.uid = kill->request->caller->uid,
 	};
-	int r = dbps_kernel_watch_arm(target->kernel, &place, dbps_kill_action(target), &wanted,
-				      dbps_kill_ms_left(target));
+	int r;
 
+	/* A server that polls ends what is armed by itself: arming is an act. */
+	dbps_audit_begun(kill->request->audit, &kill->record);
+	r = dbps_kernel_watch_arm(target->kernel, &place, dbps_kill_action(target), &wanted,
+				  dbps_kill_ms_left(target));
 	kill->armed = r == 0;
 	return r;
 }
@@ -610,14 +633,16 @@ static void kill_one(struct dbps_kernel *kernel, struct dbps_registry *registry,
 		.connection = request->connection,
 		.deadline_ns = kill.begin_ns + (uint64_t)MAX(request->timeout_ms, 0) * 1000000u,
 	};
-	if (!find_session(&kill))
-		return;
-	learn(&kill);
-	if (request->connection)
-		kill_connection(&kill);
-	else
-		kill_query(&kill);
-	disarm(&kill);
+	dbps_audit_asked(&kill.record, request);
+	if (find_session(&kill)) {
+		learn(&kill);
+		if (request->connection)
+			kill_connection(&kill);
+		else
+			kill_query(&kill);
+		disarm(&kill);
+	}
+	dbps_audit_ended(request->audit, &kill.record, ret_answer, kill.acted);
 }
 
 void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,

@@ -333,14 +333,14 @@ int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, u
 }
 
 int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		      const struct dbps_place *place, struct dbps_rows **ret_rows)
+		      const struct dbps_place *place, bool with_text, struct dbps_rows **ret_rows)
 {
 	_cleanup_free_ void *data = NULL;
-	struct reading reading = {.kernel = kernel};
+	struct reading reading = {.kernel = kernel, .with_text = with_text};
 	size_t len;
 	int r;
 
-	r = dbps_kernel_snapshot_at(kernel, place, 0, &data, &len);
+	r = dbps_kernel_snapshot_at(kernel, place, with_text ? DBPS_TEXT_MAX : 0, &data, &len);
 	if (!r)
 		r = read_rows(&reading, registry, data, len, ret_rows);
 	if (!r)

@@ -53,9 +53,9 @@ struct dbps_rows {
 int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
 		   bool with_text, struct dbps_rows **ret_rows);
 
-/** @brief The same for the one session that has or had this place, at once. Without text. */
+/** @brief The same for the one session that has or had this place, at once. */
 int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		      const struct dbps_place *place, struct dbps_rows **ret_rows);
+		      const struct dbps_place *place, bool with_text, struct dbps_rows **ret_rows);
 
 /** @brief Release rows. NULL is fine. */
 void dbps_rows_free(struct dbps_rows *rows);
