@@ -47,7 +47,7 @@ SOURCES := $(filter-out $(MAINS),$(wildcard userspace/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPF_TESTS := $(patsubst tests/bpf/%.c,$(BUILD)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
-BENCHES := $(BUILD)/tests/bench/empty $(BUILD)/tests/bench/snapshot
+BENCHES := $(addprefix $(BUILD)/tests/bench/,empty snapshot kill_latency uncancelled/dbpsd)
 MANUALS := $(wildcard docs/*.[1-8])
 
 all: $(BUILD)/dbpsd $(BUILD)/dbps ## build both programs (V=1: show commands, SAN=1: sanitizers)
@@ -106,6 +106,27 @@ $(BUILD)/tests/bpf/%: $(BUILD)/tests/bpf/%.o $(BUILD)/libdbps.a
 
 $(BUILD)/tests/bench/empty.o: $(BUILD)/tests/bench/empty.skel.h
 
+# What the look at the cancel map costs is measured against a dbpsd whose taps do not have it.
+UNCANCELLED := $(BUILD)/tests/bench/uncancelled
+
+$(UNCANCELLED)/dbps.bpf.c: $(wildcard bpf/*)
+	$(Q)mkdir -p $(@D)
+	$(Q)cp bpf/* $(@D)
+	$(Q)sed -i 's/if (s->armed)/if (false)/' $(@D)/cancel.bpf.h
+	$(Q)! cmp -s bpf/cancel.bpf.h $(@D)/cancel.bpf.h
+
+$(UNCANCELLED)/dbps.bpf.o: BPF_SOURCE = $(UNCANCELLED)/dbps.bpf.c
+$(UNCANCELLED)/dbps.bpf.o: $(UNCANCELLED)/dbps.bpf.c
+
+$(UNCANCELLED)/load.o: CPPFLAGS := -I$(UNCANCELLED) $(CPPFLAGS)
+$(UNCANCELLED)/load.o: userspace/kernel/load.c $(UNCANCELLED)/dbps.skel.h
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(UNCANCELLED)/dbpsd: $(BUILD)/userspace/daemon/main.o $(UNCANCELLED)/load.o $(BUILD)/libdbps.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
@@ -145,7 +166,7 @@ test-manuals: ## check the manual pages
 	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \
 		{ ! grep . ; }
 
-bench: ## measure: cost a statement, throughput, dbps ps, 5,000 sessions, at rest (root)
+bench: ## measure: cost a statement, throughput, dbps ps, 5,000 sessions, at rest, kills (root)
 	$(Q)scripts/install-deps.sh bench
 	$(Q)$(MAKE) all $(BENCHES)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/bench/run.py $(BENCH)

@@ -2,8 +2,9 @@
 """Measures dbps on this machine: `make bench`, or `make bench BENCH="cost rest"` for some parts.
 
 Parts: cost (kernel time a statement), throughput (with and without dbps, interleaved), ps (the whole
-process of `dbps ps`), many (5,000 sessions), rest (dbpsd while nobody asks). Each figure has its
-spread; a machine that others use shows in it."""
+process of `dbps ps`), many (5,000 sessions), rest (dbpsd while nobody asks), kill (from the request to
+the victim's client, among 10 and 5,000 sessions), kill-where (5,000 at once), cancel (what the cancel
+map costs those whom nobody kills). Each figure has its spread; a machine that others use shows in it."""
 
 import argparse
 import os
@@ -18,6 +19,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
 import harness  # noqa: E402
 import cost  # noqa: E402
+import kill  # noqa: E402
 import listing  # noqa: E402
 import throughput  # noqa: E402
 from figures import table  # noqa: E402
@@ -28,6 +30,9 @@ PARTS = {
     "ps": listing.measure_ps,
     "many": listing.measure_many,
     "rest": listing.measure_rest,
+    "kill": kill.measure_latency,
+    "kill-where": kill.measure_where,
+    "cancel": kill.measure_cancel_map,
 }
 
 

@@ -246,14 +246,14 @@ class Server:
 class Daemon:
     """A dbpsd of its own: own socket and audit file, nothing pinned unless `pin` says where."""
 
-    def __init__(self, directory, options=(), pin="none", env=None, **kwargs):
+    def __init__(self, directory, options=(), pin="none", env=None, program="dbpsd", **kwargs):
         self.directory = directory
         self.socket = os.path.join(directory, "dbps.sock")
         self.log = os.path.join(directory, "dbpsd.log")
         self.kills_file = os.path.join(directory, "kills.jsonl")
         config = os.path.join(directory, "dbps.conf")
         open(config, "a").close()
-        self.args = [os.path.join(BUILD, "dbpsd"), "--config", config, "--socket", self.socket,
+        self.args = [os.path.join(BUILD, program), "--config", config, "--socket", self.socket,
                      "--pin", pin, "--set", f"audit.file={self.kills_file}", *options]
         self.kwargs = kwargs
         self.env = {**os.environ, **(env or {})}

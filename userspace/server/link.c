@@ -537,7 +537,8 @@ static void keep_link(struct dbps_link *link)
 	wait_broken(link, -1);
 }
 
-static void pause_thread(struct dbps_link *link, int timeout_ms)
+/** @return True when somebody needs the link, false when the time is over or it shall end. */
+static bool pause_thread(struct dbps_link *link, int timeout_ms)
 {
 	struct pollfd fds[2] = {
 		{.fd = link->wake_fd, .events = POLLIN},
@@ -546,6 +547,7 @@ static void pause_thread(struct dbps_link *link, int timeout_ms)
 
 	poll(fds, ARRAY_SIZE(fds), timeout_ms);
 	drain_fd(link->wake_fd);
+	return fds[0].revents;
 }
 
 /*
@@ -583,8 +585,10 @@ static void *run_link(void *arg)
 		if (is_stopping(link))
 			break;
 		dbps_log(LOG_INFO, "%s: control link is down: %s", link->name, link->text);
-		pause_thread(link, pause_ms);
-		pause_ms = MIN(pause_ms * 2, PAUSE_MAX_MS);
+		/* What somebody does about it, as killing a session where all are taken, takes
+		 * effect soon. */
+		pause_ms = pause_thread(link, pause_ms) ? PAUSE_MIN_MS
+							: MIN(pause_ms * 2, PAUSE_MAX_MS);
 	}
 	return NULL;
 }
