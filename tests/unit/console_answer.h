@@ -1,6 +1,7 @@
 /*
- * What a console answered, as one string: "OK[ <warnings>]: <info>", "ERR <code> <sqlstate>:
- * <text>", or a result set, "<name>|<name>\n" and a line for each row. NULL is \N.
+ * What a console answered, as one string: "OK[ (<affected rows>)][ <warnings>]: <info>", "ERR
+ * <code> <sqlstate>: <text>", or a result set, "<name>|<name>\n" and a line for each row. NULL is
+ * \N.
  */
 #ifndef DBPS_CONSOLE_ANSWER_H
 #define DBPS_CONSOLE_ANSWER_H
@@ -26,16 +27,18 @@ static struct wire_slice answer_packet(struct wire_cursor *bytes)
 static void answer_ok(struct wire_cursor *packet, FILE *out)
 {
 	struct wire_slice info = {"", 0};
-	uint64_t number;
+	uint64_t number, affected;
 	uint16_t status, warnings;
 
-	assert_int_equal(wire_read_lenenc(packet, &number), 0);
+	assert_int_equal(wire_read_lenenc(packet, &affected), 0);
 	assert_int_equal(wire_read_lenenc(packet, &number), 0);
 	assert_int_equal(wire_read_u16(packet, &status), 0);
 	assert_int_equal(wire_read_u16(packet, &warnings), 0);
 	if (packet->left)
 		assert_int_equal(wire_read_lenenc_bytes(packet, &info), 0);
 	fputs("OK", out);
+	if (affected)
+		fprintf(out, " (%llu)", (unsigned long long)affected);
 	if (warnings)
 		fprintf(out, " %u", warnings);
 	fprintf(out, ": %.*s", (int)info.len, info.data);

@@ -6,6 +6,7 @@
 #ifndef DBPS_CONSOLE_FAKES_H
 #define DBPS_CONSOLE_FAKES_H
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,9 @@ struct fake_session {
 	uint64_t cookie, id;
 	uint32_t tgid, uid, pid;
 	const char *user, *db, *text;
-	uint32_t peer; /* enum dbps_peer */
+	uint32_t peer;	    /* enum dbps_peer */
+	uint32_t age_s;	    /* of its statement, or since its end; 0: 7 */
+	const char *remote; /* address of a TCP client; NULL: a Unix socket */
 };
 
 static struct {
@@ -34,6 +37,12 @@ static struct {
 	struct dbps_kill_request kill_request; /* the last one; id 0: none came */
 	size_t n_killed_as_many;
 	struct dbps_server_limits limits; /* of every server; no max_connections: not known */
+	char kill_statement[256], kill_reason[256];
+	struct dbps_kill_item kill_items[FAKE_MAX_ROWS]; /* of the last kill of many */
+	size_t n_kill_items;
+	struct dbps_kill_answer kill_answers[FAKE_MAX_ROWS]; /* theirs; those unset: kill_answer */
+	uint64_t query_ids[4];				     /* of session 41, on each server */
+	int link_errors[4];
 } fake;
 
 static uint64_t fake_now_ns(void)
@@ -55,14 +64,18 @@ static void fake_fill(const struct fake_session *from, struct dbps_snapshot_row 
 	session->flags |= from->text ? DBPS_HAS_TEXT : 0;
 	session->phase = from->text ? DBPS_PHASE_FIRST : DBPS_PHASE_IDLE;
 	session->command = 0x03;
-	session->family = DBPS_FAMILY_UNIX;
+	session->family = from->remote ? DBPS_FAMILY_INET6 : DBPS_FAMILY_UNIX;
+	if (from->remote && inet_pton(AF_INET6, from->remote, session->remote_addr) != 1) {
+		session->family = DBPS_FAMILY_INET;
+		assert_int_equal(inet_pton(AF_INET, from->remote, session->remote_addr), 1);
+	}
 	session->tgid = from->tgid;
 	session->cookie = from->cookie;
 	session->id = from->id;
 	session->client_pid = from->pid;
 	session->client_uid = from->uid;
 	session->sequence = 1;
-	session->start_ns = session->end_ns = row->now_ns - 7000000000;
+	session->start_ns = session->end_ns = row->now_ns - (from->age_s ?: 7) * 1000000000ULL;
 	session->user_len = (uint8_t)strlen(from->user);
 	memcpy(session->user, from->user, session->user_len);
 	session->db_len = from->db ? (uint8_t)strlen(from->db) : 0;
@@ -166,11 +179,21 @@ int dbps_registry_by_name(struct dbps_registry *registry, const char *name,
 	return -ENOENT;
 }
 
+/* The texts are not there any more when a test looks. */
+static void fake_keep_request(const struct dbps_kill_request *request)
+{
+	fake.kill_request = *request;
+	snprintf(fake.kill_statement, sizeof(fake.kill_statement), "%s",
+		 request->statement ? request->statement : "");
+	snprintf(fake.kill_reason, sizeof(fake.kill_reason), "%s",
+		 request->reason ? request->reason : "\\N");
+}
+
 void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
 	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)
 {
 	(void)kernel, (void)registry;
-	fake.kill_request = *request;
+	fake_keep_request(request);
 	*ret_answer = fake.kill_answer;
 }
 
@@ -178,10 +201,26 @@ void dbps_kill_many(struct dbps_kernel *kernel, struct dbps_registry *registry,
 		    const struct dbps_kill_request *request, struct dbps_kill_item *items, size_t n)
 {
 	(void)kernel, (void)registry;
-	fake.kill_request = *request;
+	fake_keep_request(request);
+	fake.n_kill_items = n;
 	fake.n_killed_as_many += n;
-	for (size_t i = 0; i < n; i++)
-		items[i].answer = fake.kill_answer;
+	for (size_t i = 0; i < n; i++) {
+		bool set = fake.kill_answers[i].text[0];
+
+		items[i].answer = set ? fake.kill_answers[i] : fake.kill_answer;
+		fake.kill_items[i] = items[i];
+	}
+}
+
+int dbps_link_find_query(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
+			 int timeout_ms, uint64_t *ret_id, struct dbps_link_error *ret_error)
+{
+	(void)registry, (void)timeout_ms;
+	snprintf(ret_error->text, sizeof(ret_error->text), "server %u is silent", server);
+	if (fake.link_errors[server])
+		return fake.link_errors[server];
+	*ret_id = 41;
+	return fake.query_ids[server] == query_id ? 0 : -ENOENT;
 }
 
 int dbps_link_limits(struct dbps_registry *registry, uint32_t server, int timeout_ms,
@@ -218,12 +257,26 @@ static void fake_reset(void)
 					  .link = DBPS_LINK_DOWN,
 					  .link_text = "Access denied for user 'root'@'localhost'"};
 	fake.n_sessions = 4;
-	fake.sessions[0] = (struct fake_session){
-		1001, 41, 100, 1000, 5000, "admin", "test", "select sleep(60)", 0};
-	fake.sessions[1] = (struct fake_session){1002, 42, 100, 1001, 5001, "app", NULL, NULL, 0};
-	fake.sessions[2] =
-		(struct fake_session){1003, 41, 200, 1001, 5002, "other", "x", "do 1", 0};
-	fake.sessions[3] = (struct fake_session){1004, 0, 200, 1001, 5003, "early", NULL, NULL, 0};
+	fake.sessions[0] = (struct fake_session){.cookie = 1001,
+						 .id = 41,
+						 .tgid = 100,
+						 .uid = 1000,
+						 .pid = 5000,
+						 .user = "admin",
+						 .db = "test",
+						 .text = "select sleep(60)"};
+	fake.sessions[1] = (struct fake_session){
+		.cookie = 1002, .id = 42, .tgid = 100, .uid = 1001, .pid = 5001, .user = "app"};
+	fake.sessions[2] = (struct fake_session){.cookie = 1003,
+						 .id = 41,
+						 .tgid = 200,
+						 .uid = 1001,
+						 .pid = 5002,
+						 .user = "other",
+						 .db = "x",
+						 .text = "do 1"};
+	fake.sessions[3] = (struct fake_session){
+		.cookie = 1004, .tgid = 200, .uid = 1001, .pid = 5003, .user = "early"};
 	fake.kill_answer = (struct dbps_kill_answer){
 		.outcome = DBPS_KILL_CONFIRMED,
 		.elapsed_ms = 1.4,

@@ -162,11 +162,11 @@ static void kill_names_session_and_kind(void **state)
 static void kill_of_no_id_kills_nothing(void **state)
 {
 	static const char *const wrong[] = {
-		"kill",		  "kill query",	  "kill connection",  "kill 41 42",
-		"kill x",	  "kill '4x'",	  "kill ''",	      "kill '41",
-		"kill 4.1",	  "kill 0x29",	  "kill 41; kill 42", "kill query id 41",
-		"kill (41)",	  "kill hard 41", "kill user admin",  "kill query connection 41",
-		"kill '41' '42'", "kill null",	  "kill @a",	      "kill - ",
+		"kill",		  "kill query", "kill connection",  "kill 41 42",
+		"kill x",	  "kill '4x'",	"kill ''",	    "kill '41",
+		"kill 4.1",	  "kill 0x29",	"kill 41; kill 42", "kill query id",
+		"kill (41)",	  "kill hard",	"kill user",	    "kill query connection 41",
+		"kill '41' '42'", "kill null",	"kill @a",	    "kill - ",
 	};
 
 	(void)state;

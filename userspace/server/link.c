@@ -846,6 +846,35 @@ int dbps_link_use_query_id(struct dbps_link *link, uint64_t id, int timeout_ms,
 	return r;
 }
 
+/* Also one that sleeps has the QUERY_ID of its last statement. */
+int dbps_link_use_find_query(struct dbps_link *link, uint64_t query_id, int timeout_ms,
+			     uint64_t *ret_id, struct dbps_link_error *ret_error)
+{
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	MYSQL_RES *result = NULL;
+	MYSQL_ROW row;
+	char sql[160];
+	int r;
+
+	r = take(link, deadline_ns, ret_error);
+	if (r < 0)
+		return r;
+	snprintf(sql, sizeof(sql),
+		 "SELECT ID FROM information_schema.processlist WHERE QUERY_ID = %llu AND "
+		 "COMMAND <> 'Sleep'",
+		 (unsigned long long)query_id);
+	r = dbps_client_query(link->client, sql, deadline_ns, &result, ret_error);
+	give(link);
+	if (r < 0)
+		return r;
+	row = result ? mysql_fetch_row(result) : NULL;
+	if (row && row[0])
+		*ret_id = strtoull(row[0], NULL, 10);
+	r = row && row[0] ? 0 : -ENOENT;
+	mysql_free_result(result);
+	return r;
+}
+
 int dbps_link_use_kill(struct dbps_link *link, const char *what, uint64_t id, int timeout_ms,
 		       struct dbps_link_error *ret_error)
 {

@@ -109,6 +109,13 @@ int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_
 int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t id, int timeout_ms,
 		       uint64_t *ret_query_id, bool *ret_killed, struct dbps_link_error *ret_error);
 
+/**
+ * @brief The connection that runs the statement with this QUERY_ID now (MariaDB).
+ * @return 0; -ENOENT: none does.
+ */
+int dbps_link_find_query(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
+			 int timeout_ms, uint64_t *ret_id, struct dbps_link_error *ret_error);
+
 /** @brief KILL QUERY ID q (MariaDB). -ESRCH when no statement has this id any more. */
 int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
 			    int timeout_ms, struct dbps_link_error *ret_error);

@@ -95,7 +95,7 @@ static int process_kill(struct sql_connection *connection, struct wire_slice bod
 	uint32_t id;
 	int r = wire_read_u32(&cursor, &id);
 
-	return r ? r : sql_kill_id(connection, id, true);
+	return r ? r : sql_kill_id(connection, id);
 }
 
 /* Not kept for SHOW WARNINGS: drivers send the text next, and then ask about that. */

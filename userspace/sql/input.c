@@ -14,7 +14,8 @@
 
 struct sql_input sql_input(const char *text, size_t len)
 {
-	struct sql_input input = {.lexer = {.at = text, .end = text + len}, .end = text};
+	struct sql_input input = {
+		.text = text, .lexer = {.at = text, .end = text + len}, .end = text};
 
 	input.token = dbps_lexer_next(&input.lexer);
 	return input;

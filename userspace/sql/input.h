@@ -12,6 +12,7 @@
 #include "session/lexer.h"
 
 struct sql_input {
+	const char *text; /* the whole statement, which ends where the lexer's text does */
 	struct dbps_lexer lexer;
 	struct dbps_token token; /* the next one */
 	const char *end;	 /* of the last token that was taken */

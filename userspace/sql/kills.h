@@ -1,0 +1,37 @@
+/*
+ * KILL between its parts: as it is written (kill_statement.c), of one session (kill_one.c), and of
+ * those that a condition or a user's name chooses (kill_many.c).
+ */
+#ifndef DBPS_SQL_KILLS_H
+#define DBPS_SQL_KILLS_H
+
+#include "kill/kill.h"
+#include "sql/connection.h"
+#include "sql/sessions.h"
+
+/* Everything that a KILL says besides whom. */
+struct sql_kill {
+	struct dbps_kill_request request; /* its texts are owned here */
+	char *statement;
+	char *reason;
+	uint64_t limit;
+	bool dry_run;
+};
+
+/* Whom a KILL USER names, in the servers' words: exactly, in their own case. */
+struct sql_kill_user {
+	const char *name;
+	const char *host; /* NULL or "%": any; an address without its port, or localhost */
+};
+
+/* Answer as statements do. They count the kill. */
+int sql_kill_one(struct sql_connection *connection, struct sql_kill *kill, uint64_t id);
+int sql_kill_query(struct sql_connection *connection, struct sql_kill *kill, uint64_t query_id);
+
+/** @param sql A SELECT of SQLite whose first column is the rowid of a session, in the order. */
+int sql_kill_chosen(struct sql_connection *connection, const struct sql_kill *kill,
+		    const char *sql);
+int sql_kill_of_user(struct sql_connection *connection, const struct sql_kill *kill,
+		     const struct sql_kill_user *user);
+
+#endif
