@@ -142,11 +142,11 @@ static json_t *field_to_json(const struct dbps_audit_record *record,
 		return json_real(*(const double *)at);
 	case DBPS_AUDIT_TIME:
 		dbps_audit_time_text(*(const uint64_t *)at, time_text);
-		return json_string(time_text);
+		return json_string_nocheck(time_text);
 	case DBPS_AUDIT_TEXT:
 		break;
 	}
-	return *(const char *)at ? json_string(at) : NULL;
+	return *(const char *)at ? json_string_nocheck(at) : NULL;
 }
 
 static void field_from_json(struct dbps_audit_record *record, const struct dbps_audit_field *field,
@@ -175,8 +175,8 @@ static char *to_line(const struct dbps_audit_record *record)
 
 	for (size_t i = 0; i < dbps_n_audit_fields; i++)
 		if (object)
-			json_object_set_new(object, dbps_audit_fields[i].name,
-					    field_to_json(record, &dbps_audit_fields[i]));
+			json_object_set_new_nocheck(object, dbps_audit_fields[i].name,
+						    field_to_json(record, &dbps_audit_fields[i]));
 	if (object)
 		line = json_dumps(object,
 				  JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
@@ -301,13 +301,11 @@ static void make_message(const struct dbps_audit_record *record, char *ret, size
 			*c = '?';
 }
 
-static void log_kill(const struct dbps_audit_record *record)
+static void log_fields(const struct dbps_audit_record *record, const char *message)
 {
 	struct iovec fields[ARRAY_SIZE(dbps_audit_fields)];
-	char message[2048];
 	int n = 0;
 
-	make_message(record, message, sizeof(message));
 	for (size_t i = 0; i < dbps_n_audit_fields; i++) {
 		char *text = journal_field(record, &dbps_audit_fields[i]);
 
@@ -317,6 +315,17 @@ static void log_kill(const struct dbps_audit_record *record)
 	dbps_log_fields(LOG_NOTICE, message, fields, n);
 	while (n)
 		free(fields[--n].iov_base);
+}
+
+static void log_kill(const struct dbps_audit_record *record)
+{
+	char message[2048];
+
+	make_message(record, message, sizeof(message));
+	if (dbps_log_is_journal())
+		log_fields(record, message);
+	else
+		dbps_log(LOG_NOTICE, "%s", message);
 }
 
 /* ---------------------------------------------------------------- who kills ----------------- */

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +57,7 @@ void dbps_log(int level, const char *format, ...)
 }
 
 /* systemd names in JOURNAL_STREAM the file that it gave as stderr, which may be another by now. */
-static bool is_journal(void)
+bool dbps_log_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long device, inode;
@@ -87,7 +86,7 @@ void dbps_log_fields(int level, const char *line, const struct iovec *fields, in
 {
 	if (level > max_level)
 		return;
-	if (!is_journal() || send_to_journal(level, line, fields, n) < 0)
+	if (!dbps_log_is_journal() || send_to_journal(level, line, fields, n) < 0)
 		dbps_log(level, "%s", line);
 }
 

@@ -6,6 +6,7 @@
 #define DBPS_LOG_H
 
 /* Levels are those of syslog(3): LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG. */
+#include <stdbool.h>
 #include <syslog.h>
 
 /** @brief Set the highest level that is printed (default LOG_NOTICE). */
@@ -15,6 +16,9 @@ void dbps_log_set_level(int level);
 void dbps_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 struct iovec;
+
+/** @return Whether stderr is the journal, so that fields of a line reach somebody. */
+bool dbps_log_is_journal(void);
 
 /**
  * @brief Log one line that has fields for programs: "NAME=value", NAME of A-Z, 0-9 and _. They
