@@ -1,10 +1,16 @@
 """Emergencies on a real server: orphans, room for new connections, statements that step back."""
 
+import collections
+import ctypes
 import json
+import os
+import platform
 import signal
 import socket
 import struct
 import subprocess
+import threading
+import time
 
 import pymysql
 
@@ -252,3 +258,222 @@ def test_dbps_reserve(t):
     check_equal(r.returncode, 4, "too few can be dropped")
     check("could be dropped" in r.stderr, r.stderr)
     check_equal(daemon.dbps("reserve", "some", check_exit=False).returncode, 2, "no number")
+
+
+# --- statements that step back ---
+
+SCHED_OTHER, SCHED_BATCH, SCHED_IDLE = 0, 3, 5
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+IOPRIO_SET, IOPRIO_GET = {"x86_64": (251, 252), "aarch64": (30, 31)}[platform.machine()]
+IDLE_CLASS = 3 << 13
+
+
+def priority(tid):
+    """(policy, nice, ioprio) of a thread."""
+    return (os.sched_getscheduler(tid), os.getpriority(os.PRIO_PROCESS, tid),
+            _libc.syscall(IOPRIO_GET, 1, tid))
+
+
+def statement(daemon, server, text):
+    """The message of an OK."""
+    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
+        cursor.execute(text)
+        return connection._result.message[1:].decode()
+
+
+def refused(daemon, server, text):
+    try:
+        statement(daemon, server, text)
+    except pymysql.err.MySQLError as error:
+        return error.args
+    check(False, f"{text}: not refused")
+    return None
+
+
+def demote(daemon, server, w, text=CPU_BOUND):
+    """Start a statement and demote it: (its thread, the priority it had)."""
+    row = running(daemon, server, w, text)
+    check_equal(row["demoted"], 0, "the column before")
+    before = priority(row["tid"])
+    check_equal(before[0], SCHED_OTHER, "the policy before")
+    answer = statement(daemon, server, f"demote {row['id']}")
+    check(answer.startswith("demoted: statement"), answer)
+    policy, nice, ioprio = priority(row["tid"])
+    check_equal((policy, nice, ioprio), (SCHED_IDLE, before[1], IDLE_CLASS), "its priority")
+    check_equal(daemon.session(server, w.id)["demoted"], 1, "the column")
+    return row["tid"], before
+
+
+def wait_priority(tid, before, what):
+    began = time.monotonic()
+    wait(lambda: priority(tid) == before, f"{what}: thread {tid} to be as it was, {before}; it is "
+         f"{priority(tid)}", timeout=5, every=0.0002)
+    return (time.monotonic() - began) * 1e3
+
+
+def finish(w):
+    try:
+        w.results()
+        return 0
+    except wire.ServerError as error:
+        return error.code
+
+
+def kept_file(daemon):
+    return daemon.socket + ".demoted"
+
+
+def test_demote_lasts_as_long_as_the_statement(t):
+    server, daemon = pair(t)
+    for tcp in (True, False):
+        w = login(t, server, tcp)
+        tid, before = demote(daemon, server, w, "select benchmark(500000, md5('x'))")
+        answer = statement(daemon, server, f"demote {w.id}")
+        check(answer.startswith("demoted: statement 1 already"), answer)
+        check(os.path.exists(kept_file(daemon)), "what is kept")
+        w.results()
+        took = wait_priority(tid, before, "the statement ended")
+        t.note(f"given back within {took:.1f} ms of the end")
+        row = running(daemon, server, w, "select sleep(0.2)")
+        check_equal((row["tid"], row["demoted"], priority(tid)), (tid, 0, before), "the next one")
+        w.results()
+        wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")
+
+
+def test_demote_ends_with_a_kill_and_with_restore(t):
+    server, daemon = pair(t)
+    w = login(t, server, True)
+    tid, before = demote(daemon, server, w)
+    statement(daemon, server, f"kill query {w.id}")
+    finish(w)
+    wait_priority(tid, before, "KILL QUERY")
+    tid, before = demote(daemon, server, w, "select benchmark(100000000, md5('x')), 2")
+    answer = statement(daemon, server, f"restore {w.id}")
+    check(answer.startswith("restored"), answer)
+    check_equal((priority(tid), daemon.session(server, w.id)["demoted"]), (before, 0), "RESTORE")
+    answer = statement(daemon, server, f"restore {w.id}")
+    check(answer.startswith("missed"), answer)
+    answer = statement(daemon, server, f"demote {w.id}")
+    check(answer.startswith("demoted"), answer)
+    statement(daemon, server, f"kill {w.id}")
+    wait_priority(tid, before, "KILL")
+
+
+def test_demote_ends_when_the_client_goes(t):
+    """The thread may go to another connection at once: the server keeps it."""
+    server, daemon = pair(t)
+    for leave in (lambda w: w.sock.close(), reset):
+        w = login(t, server, True)
+        tid, before = demote(daemon, server, w, "select benchmark(2000000, md5('x'))")
+        leave(w)
+        wait_orphan(daemon, server, w.id, "demoted")
+        check_equal(priority(tid)[0], SCHED_IDLE, "it goes on executing, demoted")
+        daemon.wait_gone(server, w.id)
+        took = wait_priority(tid, before, "the client went")
+        t.note(f"given back {took:.1f} ms after the session was gone")
+
+
+def test_demote_keeps_what_the_thread_had(t):
+    server, daemon = pair(t)
+    w = login(t, server, False)
+    row = running(daemon, server, w, CPU_BOUND)
+    tid = row["tid"]
+    os.setpriority(os.PRIO_PROCESS, tid, 5)
+    os.sched_setscheduler(tid, SCHED_BATCH, os.sched_param(0))
+    _libc.syscall(IOPRIO_SET, 1, tid, 2 << 13 | 6)
+    before = priority(tid)
+    check_equal(before, (SCHED_BATCH, 5, 2 << 13 | 6), "as it was set")
+    statement(daemon, server, f"demote {w.id}")
+    check_equal(priority(tid), (SCHED_IDLE, 5, IDLE_CLASS), "demoted")
+    statement(daemon, server, f"restore {w.id}")
+    check_equal(priority(tid), before, "restored")
+    # Somebody else's word counts.
+    statement(daemon, server, f"demote {w.id}")
+    os.sched_setscheduler(tid, SCHED_OTHER, os.sched_param(0))
+    statement(daemon, server, f"kill query {w.id}")
+    finish(w)
+    wait(lambda: not os.path.exists(kept_file(daemon)), "it to be over")
+    check_equal(priority(tid)[0], SCHED_OTHER, "what somebody else had set")
+    w.sock.close()
+
+
+def test_demote_refuses_what_it_cannot_do(t):
+    server, daemon = pair(t)
+    w = login(t, server, True)
+    daemon.wait_idle(server, w.id)
+    code, text = refused(daemon, server, f"demote {w.id}")
+    check_equal((code, text), (1105, "nothing is running in this session"), "idle")
+    for word in ("demote", "restore"):
+        check_equal(refused(daemon, server, f"{word} 99999999"),
+                    (1094, "Unknown thread id: 99999999"), word)
+        check_equal(refused(daemon, server, word)[0], 1064, word)
+        check_equal(refused(daemon, server, f"{word} 1 after statement")[0], 1064, word)
+    row = running(daemon, server, w, CPU_BOUND)
+    os.sched_setscheduler(row["tid"], SCHED_IDLE, os.sched_param(0))
+    code, text = refused(daemon, server, f"demote {w.id}")
+    check(code == 1105 and "idle priority, and not by this dbpsd" in text, text)
+    os.sched_setscheduler(row["tid"], SCHED_OTHER, os.sched_param(0))
+    statement(daemon, server, f"kill {w.id}")
+
+
+def test_demote_not_in_a_thread_pool(t):
+    server, daemon = t.pair("--thread-handling=pool-of-threads")
+    w = login_root(t, server)
+    row = running(daemon, server, w, "select sleep(60)")
+    code, text = refused(daemon, server, f"demote {row['server_id']}")
+    check(code == 1105 and "thread for each connection" in text, text)
+
+
+def login_root(t, server):
+    return t.keep(server.wire(tcp=False)).login("root")
+
+
+def test_demote_ends_with_dbpsd(t):
+    """Stopped, it gives back; killed, the next one does, also to threads that were made meanwhile."""
+    server, daemon = t.pair()
+    w = login_root(t, server)
+    tid, before = demote(daemon, server, w)
+    daemon.stop()
+    check_equal(priority(tid), before, "after a clean stop")
+    check(not os.path.exists(kept_file(daemon)), "nothing is kept")
+    daemon.start()
+    daemon.wait_server(server)
+    w = login_root(t, server)
+    tid, before = demote(daemon, server, w)
+    daemon.stop(signal.SIGKILL)
+    check_equal(priority(tid)[0], SCHED_IDLE, "after SIGKILL")
+    daemon.start()
+    check_equal(priority(tid), before, "after the next start")
+    check("gets its priority back" in open(daemon.log).read(), "the log")
+    check(not os.path.exists(kept_file(daemon)), "nothing is kept")
+
+
+def test_a_demoted_statement_that_ends_at_once(t):
+    """DEMOTE against statements of about its own length: whatever it answers, nothing stays lowered."""
+    server, daemon = pair(t)
+    w = login(t, server, False)
+    w.query("select 1")
+    row = daemon.wait_idle(server, w.id)
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            w.query("select sleep(0.002)")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    answers = collections.Counter()
+    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
+        for _ in range(200):
+            try:
+                cursor.execute(f"demote {w.id}")
+                answers[connection._result.message[1:].decode().split(":")[0]] += 1
+            except pymysql.err.MySQLError as error:
+                answers[error.args[1]] += 1
+    stop.set()
+    worker.join()
+    t.note(f"{dict(answers)}")
+    check(set(answers) <= {"demoted", "missed", "nothing is running in this session"}, str(answers))
+    check(answers["demoted"], "one was demoted")
+    wait_priority(row["tid"], (SCHED_OTHER, 0, 0), "all over")

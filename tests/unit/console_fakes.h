@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "kernel/kernel.h"
+#include "kill/demote.h"
 #include "kill/kill.h"
 #include "server/registry.h"
 
@@ -35,6 +36,7 @@ static struct {
 	int snapshot_error;
 	struct dbps_kill_answer kill_answer;
 	struct dbps_kill_request kill_request; /* the last one; id 0: none came */
+	const char *act;		       /* it was no kill: "demote", "restore" */
 	size_t n_killed_as_many;
 	struct dbps_server_limits limits; /* of every server; no max_connections: not known */
 	char kill_statement[256], kill_reason[256];
@@ -193,6 +195,24 @@ void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
 	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)
 {
 	(void)kernel, (void)registry;
+	fake_keep_request(request);
+	*ret_answer = fake.kill_answer;
+}
+
+void dbps_demote(struct dbps_demotions *demotions, const struct dbps_kill_request *request,
+		 struct dbps_kill_answer *ret_answer)
+{
+	(void)demotions;
+	fake.act = "demote";
+	fake_keep_request(request);
+	*ret_answer = fake.kill_answer;
+}
+
+void dbps_demote_undo(struct dbps_demotions *demotions, const struct dbps_kill_request *request,
+		      struct dbps_kill_answer *ret_answer)
+{
+	(void)demotions;
+	fake.act = "restore";
 	fake_keep_request(request);
 	*ret_answer = fake.kill_answer;
 }

@@ -102,7 +102,26 @@ static void reserve_drops_what_is_idle(void **state)
 	assert_non_null(strstr(real, "|idle, transaction unknown|confirmed"));
 	assert_int_equal(fake.n_killed_as_many, 1);
 	assert_true(fake.kill_request.connection);
-	assert_string_equal(fake.kill_request.reason, "reserve");
+	assert_string_equal(fake.kill_reason, "reserve");
+}
+
+static void demote_and_restore_name_a_session_as_kill_does(void **state)
+{
+	(void)state;
+	assert_answer_begins("demote 41", "OK: confirmed");
+	assert_string_equal(fake.act, "demote");
+	assert_int_equal(fake.kill_request.id, 41);
+	assert_answer("use mysql-3307", "OK: ");
+	assert_answer_begins("restore '41' /* it is done */", "OK: confirmed");
+	assert_string_equal(fake.act, "restore");
+	assert_int_equal(fake.kill_request.id, 1ULL << 32 | 41);
+	assert_string_equal(fake.kill_statement, "restore '41' /* it is done */");
+	assert_string_equal(fake.kill_reason, "it is done");
+	fake.act = NULL;
+	assert_answer_begins("demote", "ERR 1064");
+	assert_answer_begins("demote 41 after statement", "ERR 1064");
+	assert_answer_begins("demote -1", "ERR 1094 HY000: Unknown thread id: -1");
+	assert_null(fake.act);
 }
 
 static void reserve_says_why_it_could_not(void **state)
@@ -579,6 +598,7 @@ int main(void)
 		test(orphans_are_those_that_execute_for_nobody),
 		test(reserve_drops_what_is_idle),
 		test(reserve_says_why_it_could_not),
+		test(demote_and_restore_name_a_session_as_kill_does),
 		test(sessions_have_every_column),
 		test(kill_names_session_and_kind),
 		test(kill_of_no_id_kills_nothing),

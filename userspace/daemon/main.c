@@ -18,6 +18,7 @@
 #include "daemon/handout.h"
 #include "kernel/kernel.h"
 #include "kill/audit.h"
+#include "kill/demote.h"
 #include "log/log.h"
 #include "server/registry.h"
 
@@ -166,6 +167,18 @@ static int open_audit(struct dbps_daemon *daemon)
 	return dbps_audit_open(&opts, &daemon->audit);
 }
 
+/* Once the socket is this dbpsd's own: what an earlier one with it left is undone. */
+static int open_demotions(struct dbps_daemon *daemon)
+{
+	_cleanup_free_ char *file = NULL;
+
+	if (asprintf(&file, "%s.demoted", daemon->config.socket) < 0) {
+		file = NULL;
+		return -ENOMEM;
+	}
+	return dbps_demotions_new(daemon->kernel, daemon->registry, file, &daemon->demotions);
+}
+
 static void on_server(pid_t tgid, void *data)
 {
 	struct dbps_daemon *daemon = data;
@@ -281,9 +294,12 @@ static int run(struct dbps_daemon *daemon)
 	if (!r)
 		r = open_doors(daemon, &doors);
 	if (!r)
+		r = open_demotions(daemon);
+	if (!r)
 		r = serve(daemon, &doors, signal_fd);
 	dbps_handouts_free(doors.handouts);
 	dbps_console_free(doors.console);
+	dbps_demotions_free(daemon->demotions);
 	dbps_audit_close(daemon->audit);
 	dbps_registry_free(daemon->registry);
 	dbps_kernel_close(daemon->kernel);

@@ -7,6 +7,7 @@
 
 #include "access/protect.h"
 #include "cleanup.h"
+#include "kill/priority.h"
 
 static const struct dbps_value null_value = {.null = true};
 
@@ -281,6 +282,14 @@ static struct dbps_value get_orphan_ms(const struct dbps_row *row)
 	return dbps_row_orphan(row) ? since(row, row->peer_ns, 1e6) : null_value;
 }
 
+/* As the scheduler has it now. */
+static struct dbps_value get_demoted(const struct dbps_row *row)
+{
+	if (!dbps_session_executes(row->session))
+		return null_value;
+	return integer(dbps_priority_is_idle((pid_t)row->session->tid));
+}
+
 static struct dbps_value get_own(const struct dbps_row *row)
 {
 	return integer(row->own);
@@ -411,6 +420,9 @@ const struct dbps_column dbps_columns[] = {
 	 "Time since the last packet on the connection of an orphan: the client has been gone "
 	 "for at least so long. NULL over Unix sockets, which keep no time.",
 	 get_orphan_ms},
+	{"demoted", NULL, DBPS_TYPE_INTEGER, "",
+	 "1: the statement's thread runs at idle priority (DEMOTE). NULL when nothing is executed.",
+	 get_demoted},
 	{"own", NULL, DBPS_TYPE_INTEGER, "", "1: a session of dbpsd itself, its control link.",
 	 get_own},
 	{"protected", NULL, DBPS_TYPE_TEXT, "",

@@ -75,7 +75,14 @@ static bool names_another_id(const struct dbps_kill_answer *answer, uint64_t ask
 	       (answer->error == ER_NO_SUCH_THREAD || answer->error == ER_KILL_DENIED_ERROR);
 }
 
-int sql_kill_one(struct sql_connection *connection, struct sql_kill *kill, uint64_t id)
+void sql_act_kill(const struct dbps_daemon *daemon, const struct dbps_kill_request *request,
+		  struct dbps_kill_answer *ret_answer)
+{
+	dbps_kill(daemon->kernel, daemon->registry, request, ret_answer);
+}
+
+int sql_act_on_one(struct sql_connection *connection, struct sql_kill *kill, uint64_t id,
+		   sql_act *act)
 {
 	struct dbps_kill_answer answer;
 	struct sql_scope scope;
@@ -87,8 +94,7 @@ int sql_kill_one(struct sql_connection *connection, struct sql_kill *kill, uint6
 		r = host_id(connection, &scope, id, &kill->request.id);
 	if (r)
 		return r == -ENOENT ? unknown_id(connection, id) : r;
-	dbps_kill(connection->daemon->kernel, connection->daemon->registry, &kill->request,
-		  &answer);
+	act(connection->daemon, &kill->request, &answer);
 	if (!names_another_id(&answer, id, kill->request.id))
 		return answer_kill(connection, &answer);
 	if (answer.error == ER_NO_SUCH_THREAD)

@@ -171,7 +171,8 @@ static int read_id(struct sql_input *input, uint64_t *ret_id, char **ret_text, b
 	return 0;
 }
 
-int sql_kill(struct sql_connection *connection, struct sql_input *input, unsigned int options)
+static int run_on_id(struct sql_connection *connection, struct sql_input *input,
+		     unsigned int options, sql_act *act)
 {
 	_cleanup_(free_kill) struct sql_kill kill = {0};
 	_cleanup_free_ char *text = NULL;
@@ -184,12 +185,24 @@ int sql_kill(struct sql_connection *connection, struct sql_input *input, unsigne
 		r = read_id(input, &id, &text, &none);
 	if (!r)
 		r = read_tail_of_one(input, &kill);
+	if (!r && kill.request.when != DBPS_KILL_NOW && act != sql_act_kill)
+		r = -EINVAL;
 	if (r)
 		return r;
 	if (none)
 		return sql_error(connection, ER_NO_SUCH_THREAD, "Unknown thread id: %s%s", sign,
 				 text);
-	return sql_kill_one(connection, &kill, id);
+	return sql_act_on_one(connection, &kill, id, act);
+}
+
+int sql_kill(struct sql_connection *connection, struct sql_input *input, unsigned int options)
+{
+	return run_on_id(connection, input, options, sql_act_kill);
+}
+
+int sql_act_on_id(struct sql_connection *connection, struct sql_input *input, sql_act *act)
+{
+	return run_on_id(connection, input, OPTION_QUERY, act);
 }
 
 int sql_kill_id(struct sql_connection *connection, uint64_t id)
@@ -203,7 +216,7 @@ int sql_kill_id(struct sql_connection *connection, uint64_t id)
 			    .audit = connection->daemon->audit}};
 
 	snprintf(text, sizeof(text), "KILL %" PRIu64, id);
-	return sql_kill_one(connection, &kill, id);
+	return sql_act_on_one(connection, &kill, id, sql_act_kill);
 }
 
 int sql_kill_query_id(struct sql_connection *connection, struct sql_input *input,

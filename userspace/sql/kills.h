@@ -7,6 +7,7 @@
 
 #include "kill/kill.h"
 #include "sql/connection.h"
+#include "sql/input.h"
 #include "sql/sessions.h"
 
 /* Everything that a KILL says besides whom. */
@@ -24,9 +25,19 @@ struct sql_kill_user {
 	const char *host; /* NULL or "%": any; an address without its port, or localhost */
 };
 
+/* What is done to one session: a kill, or what is told in the words of one. */
+typedef void sql_act(const struct dbps_daemon *daemon, const struct dbps_kill_request *request,
+		     struct dbps_kill_answer *ret_answer);
+
+sql_act sql_act_kill;
+
 /* Answer as statements do. They count the kill. */
-int sql_kill_one(struct sql_connection *connection, struct sql_kill *kill, uint64_t id);
+int sql_act_on_one(struct sql_connection *connection, struct sql_kill *kill, uint64_t id,
+		   sql_act *act);
 int sql_kill_query(struct sql_connection *connection, struct sql_kill *kill, uint64_t query_id);
+
+/** @brief A statement that is an act and an id: "DEMOTE id". As the functions of statements. */
+int sql_act_on_id(struct sql_connection *connection, struct sql_input *input, sql_act *act);
 
 /** @param sql A SELECT of SQLite whose first column is the rowid of a session, in the order. */
 int sql_kill_chosen(struct sql_connection *connection, const struct sql_kill *kill,

@@ -36,6 +36,7 @@ sql_run sql_show_warnings, sql_show_errors, sql_show_count;	    /* show_warnings
 sql_run sql_show_grants, sql_show_statements;			    /* show_grants.c */
 sql_run sql_show_kills;						    /* show_kills.c */
 sql_run sql_kill, sql_kill_user, sql_kill_where, sql_kill_query_id; /* kill_statement.c */
+sql_run sql_demote, sql_restore;				    /* demote_statement.c */
 sql_run sql_reserve;						    /* reserve_statement.c */
 sql_run sql_select;						    /* select.c */
 sql_run sql_select_sessions, sql_with;				    /* select_sessions.c */
