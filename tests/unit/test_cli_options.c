@@ -18,8 +18,11 @@
 #include "cli/kill.h"
 #include "config/config.h"
 
-/* Parses with stderr out of the way: usage errors are said there, and so is cmocka's report. */
-static enum dbps_exit parse(struct dbps_cli *ret_cli, char **argv)
+/*
+ * Parses, and runs if that is wanted, with stderr out of the way: usage errors are said there, and
+ * so is cmocka's report.
+ */
+static enum dbps_exit parse(struct dbps_cli *ret_cli, char **argv, bool run)
 {
 	_cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	_cleanup_close_ int saved = dup(STDERR_FILENO);
@@ -31,11 +34,14 @@ static enum dbps_exit parse(struct dbps_cli *ret_cli, char **argv)
 	assert_true(null >= 0 && saved >= 0);
 	assert_int_equal(dup2(null, STDERR_FILENO), STDERR_FILENO);
 	exit = dbps_cli_parse(argc, argv, ret_cli);
+	if (exit == DBPS_EXIT_OK && run)
+		exit = ret_cli->command->run(ret_cli);
 	assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
 	return exit;
 }
 
-#define PARSE(ret_cli, ...) parse((ret_cli), (char *[]){(char *)"dbps", ##__VA_ARGS__, NULL})
+#define PARSE(ret_cli, ...) parse((ret_cli), (char *[]){(char *)"dbps", ##__VA_ARGS__, NULL}, false)
+#define RUN(ret_cli, ...)   parse((ret_cli), (char *[]){(char *)"dbps", ##__VA_ARGS__, NULL}, true)
 
 static void a_command_has_defaults(void **state)
 {
@@ -138,12 +144,71 @@ static void mistakes_are_refused_and_nothing_is_written(void **state)
 	assert_int_equal(PARSE(&cli, "ps", "-S"), DBPS_EXIT_USAGE);
 	assert_int_equal(PARSE(&cli, "ps", "-Z"), DBPS_EXIT_USAGE);
 	assert_int_equal(PARSE(&cli, "ps", "all"), DBPS_EXIT_USAGE);
-	assert_int_equal(PARSE(&cli, "kill"), DBPS_EXIT_USAGE);
 	assert_int_equal(PARSE(&cli, "sql"), DBPS_EXIT_USAGE);
 	/* An option of another command. */
 	assert_int_equal(PARSE(&cli, "kill", "--watch", "41"), DBPS_EXIT_USAGE);
 	assert_int_equal(PARSE(&cli, "servers", "--full"), DBPS_EXIT_USAGE);
 	assert_int_equal(cli.n_args, 4711);
+}
+
+/* Nobody listens there: what is right goes as far as that. */
+static void a_kill_is_of_ids_or_of_a_choice(void **state)
+{
+	struct dbps_cli cli;
+
+	(void)state;
+	setenv("DBPS_SOCKET", "/nowhere/dbps.sock", 1);
+	assert_int_equal(RUN(&cli, "kill"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "query"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "query", "x"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--where", "1", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--user", "a", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--user", "a", "--where", "1"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--where", ""), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--user", ""), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--user", "a@"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--limit", "1", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--dry-run", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--csv", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--order-by", "id", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--order-by", "id", "--user", "a"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "--after", "lunch", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "query", "--after", "statement", "41"), DBPS_EXIT_USAGE);
+	assert_int_equal(RUN(&cli, "kill", "41"), DBPS_EXIT_UNREACHABLE);
+	assert_int_equal(RUN(&cli, "kill", "query", "--where", "1"), DBPS_EXIT_UNREACHABLE);
+	assert_int_equal(RUN(&cli, "kill", "--user", "a", "--dry-run"), DBPS_EXIT_UNREACHABLE);
+	unsetenv("DBPS_SOCKET");
+}
+
+#define assert_statement(want, ...)                                                                \
+	do {                                                                                       \
+		_cleanup_free_ char *statement_ = NULL;                                            \
+		struct dbps_cli cli_;                                                              \
+                                                                                                   \
+		assert_int_equal(PARSE(&cli_, "kill", __VA_ARGS__), DBPS_EXIT_OK);                 \
+		assert_int_equal(dbps_kill_statement(&cli_, "QUERY", cli_.n_args ? &id : NULL,     \
+						     &statement_),                                 \
+				 0);                                                               \
+		assert_string_equal(statement_, want);                                             \
+	} while (0)
+
+static void a_kill_is_written_so_that_no_part_reaches_into_another(void **state)
+{
+	const uint64_t id = 41;
+
+	(void)state;
+	assert_statement("KILL QUERY 41", "41");
+	assert_statement("KILL SOFT QUERY 41 AFTER transaction", "41", "--soft", "--after",
+			 "transaction");
+	assert_statement("/* it hurts */ KILL QUERY 41", "--reason", "it hurts", "41");
+	assert_statement("/* a* / KILL 1 -- */ KILL QUERY 41", "--reason", "a*/ KILL 1 --", "41");
+	assert_statement("/* !50000 x* */ KILL QUERY 41", "--reason", "!50000 x*", "41");
+	assert_statement("/* * / * / */ KILL QUERY 41", "--reason", "*/ */", "41");
+	assert_statement("KILL QUERY WHERE a -- b\nORDER BY c\nLIMIT 3\n AFTER statement DRY RUN",
+			 "--where", "a -- b", "--dry-run", "--limit", "3", "--order-by", "c",
+			 "--after", "statement");
+	assert_statement("KILL QUERY USER 'app'\n", "--user", "app");
+	assert_statement("KILL QUERY USER 'a''b@c\\\\'@'10.0.0.1'\n", "--user", "a'b@c\\@10.0.0.1");
 }
 
 static void an_id_is_decimal_digits(void **state)
@@ -226,6 +291,8 @@ int main(void)
 		cmocka_unit_test(after_two_dashes_all_are_words),
 		cmocka_unit_test(help_and_version_need_no_command),
 		cmocka_unit_test(mistakes_are_refused_and_nothing_is_written),
+		cmocka_unit_test(a_kill_is_of_ids_or_of_a_choice),
+		cmocka_unit_test(a_kill_is_written_so_that_no_part_reaches_into_another),
 		cmocka_unit_test(an_id_is_decimal_digits),
 		cmocka_unit_test(the_outcome_is_read_from_the_answer),
 		cmocka_unit_test(the_worst_of_several_codes_counts),

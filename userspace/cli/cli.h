@@ -26,6 +26,12 @@ enum dbps_cli_option {
 	DBPS_OPT_VERSION = 1 << 7,
 	DBPS_OPT_LIMIT = 1 << 8,
 	DBPS_OPT_DRY_RUN = 1 << 9,
+	DBPS_OPT_WHERE = 1 << 10,
+	DBPS_OPT_USER = 1 << 11,
+	DBPS_OPT_ORDER_BY = 1 << 12,
+	DBPS_OPT_SOFT = 1 << 13,
+	DBPS_OPT_AFTER = 1 << 14,
+	DBPS_OPT_REASON = 1 << 15,
 };
 
 struct dbps_cli {
@@ -35,6 +41,8 @@ struct dbps_cli {
 	const char *server; /* --server: ask for this one only; NULL: the whole host */
 	double watch_s;
 	unsigned long long limit; /* --limit; 0: not given */
+	/* Of kill; NULL: not given. */
+	const char *where, *user, *order_by, *after, *reason;
 	enum dbps_format format;
 	int n_args;
 	char **args; /* what follows the command */
@@ -98,6 +106,14 @@ enum dbps_exit dbps_cli_query(struct dbps_cli *cli, const char *statement,
 enum dbps_exit dbps_cli_say_error(const struct dbps_cli *cli, enum dbps_exit exit);
 
 void dbps_cli_close(struct dbps_cli *cli);
+
+/* query.c */
+
+/** @brief Print the warnings of the statement before on stderr: they are no part of its result. */
+enum dbps_exit dbps_cli_say_warnings(struct dbps_cli *cli);
+
+/** @brief Print the answer of a statement without a result set. */
+void dbps_cli_say_ok(const struct dbps_cli *cli);
 
 /* query.c */
 

@@ -18,19 +18,31 @@ const struct dbps_command dbps_commands[] = {
 	 "  dbps ps --full | grep -i 'for update'\n"
 	 "  dbps ps --json | jq '.[] | select(.command != \"Sleep\" and .time > 60)'",
 	 dbps_command_ps},
-	{"kill", "[query|connection] ID...", "end statements, or close sessions",
-	 DBPS_OPT_SERVER | DBPS_OPT_JSON, 1, -1,
+	{"kill", "[query|connection] ID... | --where COND | --user NAME",
+	 "end statements, or close sessions",
+	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_CSV | DBPS_OPT_WHERE | DBPS_OPT_USER |
+		 DBPS_OPT_ORDER_BY | DBPS_OPT_LIMIT | DBPS_OPT_DRY_RUN | DBPS_OPT_SOFT |
+		 DBPS_OPT_AFTER | DBPS_OPT_REASON,
+	 0, -1,
 	 "With `query`, ends what the session executes and leaves the session alone; with\n"
-	 "`connection`, or neither, closes the session. Says for each ID what the kernel\n"
-	 "then saw:\n"
+	 "`connection`, or neither, closes the session. Says for each what the kernel then\n"
+	 "saw:\n"
 	 "  confirmed  it ended, or the session closed\n"
 	 "  missed     the statement had ended by itself; nothing was touched\n"
 	 "  pending    asked for, but not seen to happen within the wait\n"
+	 "  refused    not allowed, or out of reach\n"
 	 "The exit code is the worst of all.\n"
+	 "\n"
+	 "--where takes a condition of SQL over the columns that `dbps ps --json` shows; the\n"
+	 "oldest come first. What is protected is spared. A session that has moved on since\n"
+	 "it was chosen is left alone. See what would be killed with --dry-run first.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps kill query 41\n"
-	 "  dbps kill 41 42 43\n"
+	 "  dbps kill 41 42 43 --reason 'blocks the shop'\n"
+	 "  dbps kill query --where \"user = 'report' and time > 60\" --dry-run\n"
+	 "  dbps kill --where \"command = 'Sleep' and time > 600\" --limit 20\n"
+	 "  dbps kill --user web@10.0.0.7 --after transaction\n"
 	 "  dbps kill --server mariadb-3307 connection 7",
 	 dbps_command_kill},
 	{"orphans", "", "list the sessions that execute though their client has gone",

@@ -39,6 +39,17 @@ static const struct option_row rows[] = {
 	 "again every 2 or so many seconds, until ^C"},
 	{DBPS_OPT_LIMIT, "limit", 0, NEEDS_VALUE, "N", "at most so many"},
 	{DBPS_OPT_DRY_RUN, "dry-run", 0, NO_VALUE, NULL, "only tell what would be done"},
+	{DBPS_OPT_WHERE, "where", 0, NEEDS_VALUE, "COND",
+	 "the sessions of a condition over the columns of a session"},
+	{DBPS_OPT_USER, "user", 0, NEEDS_VALUE, "NAME",
+	 "those of a database user, name or name@host"},
+	{DBPS_OPT_ORDER_BY, "order-by", 0, NEEDS_VALUE, "LIST",
+	 "which come first, with --where; without: the oldest"},
+	{DBPS_OPT_SOFT, "soft", 0, NO_VALUE, NULL,
+	 "as KILL SOFT of MariaDB: not where it could leave a table broken"},
+	{DBPS_OPT_AFTER, "after", 0, NEEDS_VALUE, "WHAT",
+	 "let it end its `statement` or `transaction` first, then close"},
+	{DBPS_OPT_REASON, "reason", 0, NEEDS_VALUE, "TEXT", "why, for dbps kills"},
 	{DBPS_OPT_HELP, "help", 'h', NO_VALUE, NULL, "this text"},
 	{DBPS_OPT_VERSION, "version", 'V', NO_VALUE, NULL, "as dbps version"},
 };
@@ -111,6 +122,21 @@ static enum dbps_exit apply(struct dbps_cli *cli, enum dbps_cli_option bit, cons
 		return set_watch(cli, value);
 	case DBPS_OPT_LIMIT:
 		return set_limit(cli, value);
+	case DBPS_OPT_WHERE:
+		cli->where = value;
+		break;
+	case DBPS_OPT_USER:
+		cli->user = value;
+		break;
+	case DBPS_OPT_ORDER_BY:
+		cli->order_by = value;
+		break;
+	case DBPS_OPT_AFTER:
+		cli->after = value;
+		break;
+	case DBPS_OPT_REASON:
+		cli->reason = value;
+		break;
 	default:
 		break;
 	}

@@ -38,8 +38,7 @@ static int join_words(char *const *words, int n, char **ret_statement)
 	return 0;
 }
 
-/* The answer of a statement without a result set. */
-static void say_ok(const struct dbps_cli *cli)
+void dbps_cli_say_ok(const struct dbps_cli *cli)
 {
 	const char *info = mysql_info(cli->mysql);
 	unsigned long long rows = mysql_affected_rows(cli->mysql);
@@ -65,8 +64,7 @@ static void say_ok(const struct dbps_cli *cli)
 	json_decref(object);
 }
 
-/* Warnings of the statement before, on stderr: they are no part of its result. */
-static enum dbps_exit say_warnings(struct dbps_cli *cli)
+enum dbps_exit dbps_cli_say_warnings(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
 	enum dbps_exit exit = DBPS_EXIT_OK;
@@ -94,10 +92,10 @@ enum dbps_exit dbps_cli_tell(struct dbps_cli *cli, const char *statement,
 	if (table.n_columns > 0)
 		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
 	else
-		say_ok(cli);
+		dbps_cli_say_ok(cli);
 	dbps_table_done(&table);
 	*ret_warnings = mysql_warning_count(cli->mysql);
-	return dbps_exit_worse(exit, say_warnings(cli));
+	return dbps_exit_worse(exit, dbps_cli_say_warnings(cli));
 }
 
 enum dbps_exit dbps_command_sql(struct dbps_cli *cli)
