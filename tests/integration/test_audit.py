@@ -127,11 +127,17 @@ def test_refused_and_unseen(t):
     ann.do("query", name="console", sql="kill 4242424242")
     ann.do("query", name="console", sql=f"kill {own}")
 
+    for statement in ("kill query id 4242424242", "kill 99999999999"):
+        check("error" in ann.do("query", name="console", sql=statement), statement)
+        row = kills(daemon)[0]
+        check_equal((row["kill"], row["outcome"], row["server"]), (statement, "refused", None),
+                    "refused without a session")
+
     refused = next(row for row in kills(daemon) if row["error"] == 1095)
     check_equal((refused["outcome"], refused["uid"], refused["server"], refused["user"]),
                 ("refused", ANN, server.name, "app"), "what root is told")
     check_equal(refused["pid"], ann.process.pid, "the caller's process")
-    unknown = next(row for row in kills(daemon) if row["error"] == 1094)
+    unknown = next(row for row in kills(daemon) if row["kill"] == "kill 4242424242")
     check_equal((unknown["outcome"], unknown["uid"], unknown["server"], unknown["cookie"]),
                 ("refused", ANN, None, None), "an id that nobody has")
 
@@ -141,7 +147,8 @@ def test_refused_and_unseen(t):
 
     check_equal(told(bob), [], "what bob is told of ann's kills")
     mine = told(ann)
-    check_equal(sorted(row["error"] for row in mine), [0, 1094, 1095], "ann's own kills")
+    check_equal(sorted(row["error"] for row in mine), [0, 1094, 1094, 1095, 1957],
+                "ann's own kills")
     for row in mine:
         session = [row[name] for name in ("server", "user", "host", "sequence", "text", "cookie")]
         if row["error"]:

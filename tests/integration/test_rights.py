@@ -131,6 +131,28 @@ def check_kills(case, others):
                UNKNOWN, "COM_PROCESS_KILL, unknown")
 
 
+def check_many(case, everybody):
+    """A kill of many chooses among what the caller sees and may kill, without a word of the rest."""
+    own = {session.number for session in case.own.values()}
+    chosen = {session.number for session in everybody} if case.sees and case.kills else own
+    reply = case.query("kill connection where user = 'app' dry run")
+    check_equal(ids_of(reply), chosen, f"KILL WHERE of uid {case.person.uid}")
+    reply = case.query("kill connection user app dry run")
+    if case.sees and not case.kills:                 # as MariaDB (protocol.md 3.1)
+        check_equal(reply["error"][0], 1095, f"KILL USER: {reply}")
+    else:
+        check_equal(ids_of(reply), chosen, f"KILL USER of uid {case.person.uid}")
+
+
+def check_query_ids(case, query_id):
+    """By the id of another's statement, and by one that nobody has."""
+    reply = case.query("kill query id 4242424242")
+    check_equal(reply["error"], [1957, "Unknown query id: 4242424242"], "an unknown query")
+    if not case.kills:
+        reply = case.query(f"kill query id {query_id}")
+        check_equal(reply["error"], [1979, f"You are not owner of query {query_id}"], "another's")
+
+
 def check_own_end(daemon, server, case):
     """Own sessions are ended, by KILL and by COM_PROCESS_KILL."""
     reply = case.query(f"kill {case.own[True].number}")
@@ -162,6 +184,16 @@ def test_rights_of_each_kind(t):
     for case in cases:
         check_lists(case, everybody)
         check_kills(case, others)
+        check_many(case, everybody)
+    other.do("begin", name="sTrue", sql="select sleep(100)")
+    daemon.wait_session(server, others[1].number, "the statement", lambda row: row["info"])
+    query_id = server.run("select query_id from information_schema.processlist "
+                          f"where id = {others[1].number}")[0][0]
+    for case in cases:
+        check_query_ids(case, query_id)
+    reply = cases[2].query(f"kill query id {query_id}")
+    check(reply.get("message", "").startswith("confirmed: "), f"KILL QUERY ID: {reply}")
+    check_equal(other.do("end", name="sTrue")["error"][0], 1317, "what the other session got")
     for case in cases:
         check_own_end(daemon, server, case)
     for tcp in (False, True):

@@ -402,6 +402,19 @@ void dbps_audit_ended(struct dbps_audit *audit, struct dbps_audit_record *record
 	log_kill(record);
 }
 
+void dbps_audit_refused(struct dbps_audit *audit, const struct dbps_kill_request *request,
+			const struct dbps_row *row, unsigned int error, const char *text)
+{
+	struct dbps_kill_answer answer = {.outcome = DBPS_KILL_REFUSED, .error = error};
+	struct dbps_audit_record record;
+
+	snprintf(answer.text, sizeof(answer.text), "%s", text);
+	dbps_audit_asked(&record, request);
+	if (row)
+		dbps_audit_found(&record, request->caller, row);
+	dbps_audit_ended(audit, &record, &answer, "");
+}
+
 /* ---------------------------------------------------------------- the daemon ---------------- */
 
 static int load_line(const char *line, size_t len, void *data)

@@ -92,6 +92,14 @@ void dbps_audit_begun(struct dbps_audit *audit, struct dbps_audit_record *record
 void dbps_audit_ended(struct dbps_audit *audit, struct dbps_audit_record *record,
 		      const struct dbps_kill_answer *answer, const char *how);
 
+/**
+ * @brief A kill that is refused before dbps_kill() could be asked.
+ * @param row The session that was meant; NULL: none is known.
+ * @param text What the caller is told.
+ */
+void dbps_audit_refused(struct dbps_audit *audit, const struct dbps_kill_request *request,
+			const struct dbps_row *row, unsigned int error, const char *text);
+
 /* --- for the daemon --- */
 
 struct dbps_audit_options {

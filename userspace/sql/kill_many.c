@@ -10,6 +10,7 @@
 #include "access/protect.h"
 #include "cleanup.h"
 #include "daemon/daemon.h"
+#include "kill/audit.h"
 #include "mysql/result.h"
 #include "sql/kills.h"
 #include "sql/query.h"
@@ -126,6 +127,17 @@ static bool is_of_user(const struct dbps_row *row, const struct sql_kill_user *u
 	       (strlen(user->host) == host_len && !strncmp(user->host, row->host, host_len));
 }
 
+static void refuse_user(struct sql_connection *connection, const struct sql_kill *kill,
+			const struct dbps_row *row, const struct sql_kill_user *user)
+{
+	char text[240];
+
+	snprintf(text, sizeof(text), "Operation KILL USER failed for '%.80s'@'%.80s'", user->name,
+		 user->host ? user->host : "%");
+	dbps_audit_refused(kill->request.audit, &kill->request, row, ER_KILL_DENIED_ERROR, text);
+	sql_error(connection, ER_KILL_DENIED_ERROR, "%s", text);
+}
+
 /* As choose_where(). Whoever sees a session that is not to be killed gets MariaDB's error. */
 static int choose_user(struct sql_connection *connection, const struct sql_kill *kill,
 		       const struct sql_kill_user *user, struct choice *choice)
@@ -141,9 +153,7 @@ static int choose_user(struct sql_connection *connection, const struct sql_kill 
 		if (!is_of_user(row, user))
 			continue;
 		if (!dbps_caller_kills(&connection->caller, row)) {
-			sql_error(connection, ER_KILL_DENIED_ERROR,
-				  "Operation KILL USER failed for '%.80s'@'%.80s'", user->name,
-				  user->host ? user->host : "%");
+			refuse_user(connection, kill, row, user);
 			return 1;
 		}
 		add_target(connection, kill, choice, row);

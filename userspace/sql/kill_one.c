@@ -4,16 +4,36 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <sys/param.h>
 
 #include "cleanup.h"
 #include "daemon/daemon.h"
+#include "kill/audit.h"
+#include "mysql/result.h"
 #include "sql/kills.h"
 #include "sql/statements.h"
 
 #define ASK_MIN_MS 1000 /* for a server to answer, however short KILL waits */
 
 /* ---------------------------------------------------------------- by its id ----------------- */
+
+/* Before it could be tried: for the audit as for the caller. */
+__attribute__((format(printf, 5, 6))) static int refuse(struct sql_connection *connection,
+							const struct sql_kill *kill,
+							const struct dbps_row *row,
+							unsigned int code, const char *format, ...)
+{
+	char text[WIRE_MESSAGE_TEXT_MAX + 1];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	dbps_audit_refused(kill->request.audit, &kill->request, row, code, text);
+	return sql_error(connection, code, "%s", text);
+}
 
 static int unknown_id(struct sql_connection *connection, uint64_t id)
 {
@@ -92,8 +112,15 @@ int sql_act_on_one(struct sql_connection *connection, struct sql_kill *kill, uin
 	r = sql_scope(connection, &scope);
 	if (!r)
 		r = host_id(connection, &scope, id, &kill->request.id);
+	if (r == -ENOENT && act != sql_act_kill)
+		return unknown_id(connection, id);
+	if (r == -ENOENT) {
+		kill->request.id = id;
+		return refuse(connection, kill, NULL, ER_NO_SUCH_THREAD,
+			      "Unknown thread id: %" PRIu64, id);
+	}
 	if (r)
-		return r == -ENOENT ? unknown_id(connection, id) : r;
+		return r;
 	act(connection->daemon, &kill->request, &answer);
 	if (!names_another_id(&answer, id, kill->request.id))
 		return answer_kill(connection, &answer);
@@ -143,20 +170,20 @@ static int find_query(struct sql_connection *connection, const struct sql_scope 
 	return silent ? -EAGAIN : found > 1 ? -EEXIST : found ? 0 : -ENOENT;
 }
 
-static int refuse_query(struct sql_connection *connection, int error, uint64_t query_id,
-			const struct dbps_link_error *link_error)
+static int refuse_query(struct sql_connection *connection, const struct sql_kill *kill, int error,
+			uint64_t query_id, const struct dbps_link_error *link_error)
 {
 	if (error == -ENOENT)
-		return sql_error(connection, ER_NO_SUCH_QUERY, "Unknown query id: %" PRIu64,
-				 query_id);
+		return refuse(connection, kill, NULL, ER_NO_SUCH_QUERY,
+			      "Unknown query id: %" PRIu64, query_id);
 	if (error == -EEXIST)
-		return sql_error(connection, ER_UNKNOWN_ERROR,
-				 "Several servers have a query %" PRIu64 ": choose one with USE",
-				 query_id);
+		return refuse(connection, kill, NULL, ER_UNKNOWN_ERROR,
+			      "Several servers have a query %" PRIu64 ": choose one with USE",
+			      query_id);
 	if (error == -EAGAIN)
-		return sql_error(connection, ER_UNKNOWN_ERROR,
-				 "A server cannot be asked who executes query %" PRIu64 ": %.200s",
-				 query_id, link_error->text);
+		return refuse(connection, kill, NULL, ER_UNKNOWN_ERROR,
+			      "A server cannot be asked who executes query %" PRIu64 ": %.200s",
+			      query_id, link_error->text);
 	return error;
 }
 
@@ -182,10 +209,10 @@ int sql_kill_query(struct sql_connection *connection, struct sql_kill *kill, uin
 		r = row && dbps_session_executes(row->session) ? 0 : -ENOENT;
 	}
 	if (r)
-		return refuse_query(connection, r, query_id, &link_error);
+		return refuse_query(connection, kill, r, query_id, &link_error);
 	if (!dbps_caller_kills(&connection->caller, row))
-		return sql_error(connection, ER_KILL_QUERY_DENIED_ERROR,
-				 "You are not owner of query %" PRIu64, query_id);
+		return refuse(connection, kill, row, ER_KILL_QUERY_DENIED_ERROR,
+			      "You are not owner of query %" PRIu64, query_id);
 	item.cookie = row->session->cookie;
 	item.sequence = row->session->sequence;
 	dbps_kill_many(connection->daemon->kernel, connection->daemon->registry, &kill->request,
