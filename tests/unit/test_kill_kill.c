@@ -190,7 +190,8 @@ bool dbps_caller_kills(const struct dbps_caller *caller, const struct dbps_row *
 /* --- the kernel side --- */
 
 int dbps_kernel_watch_arm(struct dbps_kernel *kernel, const struct dbps_place *place, __u32 action,
-			  const struct dbps_cancel *wanted, int timeout_ms)
+			  const struct dbps_cancel *wanted, int timeout_ms,
+			  struct dbps_session *ret_session)
 {
 	(void)kernel;
 	(void)timeout_ms;
@@ -202,8 +203,13 @@ int dbps_kernel_watch_arm(struct dbps_kernel *kernel, const struct dbps_place *p
 	assert_int_equal(world.cancel.sequence, wanted->sequence);
 	world.action = action;
 	world.armed = true;
-	world.n_arms++;
 	happen(WHEN_ARMED);
+	if (world.gone) {
+		world.armed = false;
+		return -ESRCH;
+	}
+	world.n_arms++;
+	*ret_session = world.session;
 	return 0;
 }
 
@@ -259,6 +265,37 @@ int dbps_kernel_slot_publish(struct dbps_kernel *kernel, __u64 cookie, __u32 act
 	if (!world.slot_error)
 		happen(WHEN_KILLED);
 	return world.slot_error;
+}
+
+int dbps_kernel_watch_arm_many(struct dbps_kernel *kernel, __u32 action, const __u64 *cookies,
+			       const struct dbps_cancel *wanted, int *ret_results, size_t n)
+{
+	struct dbps_place place = {.cookie = cookies[0]};
+	struct dbps_session session;
+
+	if (n != 1)
+		return -EINVAL;
+	ret_results[0] = 0;
+	return dbps_kernel_watch_arm(kernel, &place, action, wanted, 0, &session);
+}
+
+int dbps_kernel_watch_next(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int timeout_ms,
+			   struct dbps_cancel *cancel)
+{
+	struct timespec pause = {.tv_nsec = timeout_ms * 1000000L};
+
+	nanosleep(&pause, NULL);
+	if (dbps_kernel_watch_get(kernel, cookie, action, cancel) < 0)
+		return -ENOENT;
+	return -ETIMEDOUT;
+}
+
+int dbps_registry_list(struct dbps_registry *registry, struct dbps_server_view **ret_views,
+		       size_t *ret_n)
+{
+	*ret_views = calloc(1, sizeof(**ret_views));
+	*ret_n = 1;
+	return dbps_registry_by_index(registry, 0, *ret_views);
 }
 
 int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id, struct dbps_place *ret_place)
@@ -317,15 +354,9 @@ int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t
 	return link_result(ret_error);
 }
 
-int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
-			    int timeout_ms, struct dbps_link_error *ret_error)
+static int kill_query_id(uint64_t query_id)
 {
-	(void)registry;
-	(void)server;
-	(void)timeout_ms;
-	(void)ret_error;
 	assert_int_equal(query_id, QUERY_ID);
-	did("kill_query_id");
 	if (world.query_over) {
 		world.query_over--;
 		return -ESRCH;
@@ -335,15 +366,20 @@ int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uin
 	return 0;
 }
 
-int dbps_link_kill(struct dbps_registry *registry, uint32_t server, uint64_t id, bool connection,
+int dbps_link_kill(struct dbps_registry *registry, uint32_t server, const char *what, uint64_t id,
 		   int timeout_ms, struct dbps_link_error *ret_error)
 {
+	char done[64];
+
 	(void)registry;
 	(void)server;
 	(void)timeout_ms;
 	(void)ret_error;
+	snprintf(done, sizeof(done), "KILL %s", what);
+	did(done);
+	if (strstr(what, "QUERY ID"))
+		return kill_query_id(id);
 	assert_int_equal(id, ID);
-	did(connection ? "kill_connection" : "kill_query");
 	happen(WHEN_KILLED);
 	return 0;
 }
@@ -487,7 +523,7 @@ static void a_statement_is_interrupted_by_its_query_id(void **state)
 	(void)state;
 	world.ends_at = WHEN_KILLED;
 	check_query(DBPS_KILL_CONFIRMED, "confirmed: statement 3 interrupted after",
-		    "query_id kill_query_id");
+		    "query_id KILL QUERY ID");
 }
 
 static void nothing_runs_in_an_idle_session(void **state)
@@ -543,7 +579,7 @@ static void an_end_without_an_error_is_not_confirmed(void **state)
 	(void)state;
 	world.ends_at = WHEN_KILLED;
 	world.ends_with = 0;
-	check_query(DBPS_KILL_MISSED, "ended without an error", "query_id kill_query_id");
+	check_query(DBPS_KILL_MISSED, "ended without an error", "query_id KILL QUERY ID");
 }
 
 static void an_end_with_another_error_is_not_confirmed(void **state)
@@ -551,7 +587,7 @@ static void an_end_with_another_error_is_not_confirmed(void **state)
 	(void)state;
 	world.ends_at = WHEN_KILLED;
 	world.ends_with = 1062;
-	check_query(DBPS_KILL_MISSED, "with error 1062", "query_id kill_query_id");
+	check_query(DBPS_KILL_MISSED, "with error 1062", "query_id KILL QUERY ID");
 }
 
 static void an_end_that_cannot_be_read_is_confirmed_as_such(void **state)
@@ -560,7 +596,7 @@ static void an_end_that_cannot_be_read_is_confirmed_as_such(void **state)
 	world.session.phase = DBPS_PHASE_UNFRAMED;
 	world.ends_at = WHEN_KILLED;
 	world.ends_with = 0;
-	check_query(DBPS_KILL_CONFIRMED, "cannot be read", "query_id kill_query_id");
+	check_query(DBPS_KILL_CONFIRMED, "cannot be read", "query_id KILL QUERY ID");
 }
 
 static void query_ids_that_pass_by_lead_to_a_kill_by_connection(void **state)
@@ -569,8 +605,8 @@ static void query_ids_that_pass_by_lead_to_a_kill_by_connection(void **state)
 	world.query_over = 100;
 	world.ends_at = WHEN_KILLED;
 	check_query(DBPS_KILL_CONFIRMED, "control link, by connection",
-		    "query_id kill_query_id query_id kill_query_id query_id kill_query_id "
-		    "ping kill_query");
+		    "query_id KILL QUERY ID query_id KILL QUERY ID query_id KILL QUERY ID "
+		    "ping KILL QUERY");
 }
 
 static void a_query_id_that_two_connections_have_leads_to_a_kill_by_connection(void **state)
@@ -579,7 +615,7 @@ static void a_query_id_that_two_connections_have_leads_to_a_kill_by_connection(v
 	world.alias = true;
 	world.ends_at = WHEN_KILLED;
 	check_query(DBPS_KILL_CONFIRMED, "control link, by connection",
-		    "query_id kill_query_id query_id ping kill_query");
+		    "query_id KILL QUERY ID query_id ping KILL QUERY");
 }
 
 static void other_engines_are_pinged_before_they_kill(void **state)
@@ -587,7 +623,7 @@ static void other_engines_are_pinged_before_they_kill(void **state)
 	(void)state;
 	world.engine = DBPS_ENGINE_MYSQL;
 	world.ends_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "interrupted", "ping kill_query");
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "ping KILL QUERY");
 }
 
 static void no_kill_by_connection_is_sent_once_the_statement_has_ended(void **state)
@@ -626,14 +662,14 @@ static void a_statement_that_goes_on_is_pending(void **state)
 	(void)state;
 	world.engine = DBPS_ENGINE_MYSQL;
 	check_query(DBPS_KILL_PENDING, "statement 3 still executes in thread 1234",
-		    "ping kill_query");
+		    "ping KILL QUERY");
 }
 
 static void a_session_that_closes_is_confirmed(void **state)
 {
 	(void)state;
 	world.closes_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "session closed", "query_id kill_query_id");
+	check_query(DBPS_KILL_CONFIRMED, "session closed", "query_id KILL QUERY ID");
 }
 
 static void a_session_older_than_dbps_is_asked_for_first(void **state)
@@ -666,7 +702,7 @@ static void a_second_kill_acts_too_and_shares_the_outcome(void **state)
 	(void)state;
 	arm_for_another(DBPS_CANCEL_QUERY);
 	world.ends_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id KILL QUERY ID");
 }
 
 static void what_another_kill_has_interrupted_is_said(void **state)
@@ -695,7 +731,7 @@ static void a_session_whose_id_is_known_is_found_at_once(void **state)
 {
 	(void)state;
 	world.ends_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id KILL QUERY ID");
 	assert_int_equal(world.n_lists, 0);
 }
 
@@ -704,7 +740,7 @@ static void one_whose_id_is_not_known_is_looked_for(void **state)
 	(void)state;
 	world.id_unknown = true;
 	world.ends_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id KILL QUERY ID");
 	assert_int_equal(world.n_lists, 1);
 }
 
@@ -713,7 +749,7 @@ static void one_whose_id_was_another_sockets_is_looked_for(void **state)
 	(void)state;
 	world.id_stale = true;
 	world.ends_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id kill_query_id");
+	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id KILL QUERY ID");
 	assert_int_equal(world.n_lists, 1);
 }
 
@@ -750,7 +786,7 @@ static void a_busy_session_is_cut_before_the_server_kills_it(void **state)
 	(void)state;
 	world.closes_at = WHEN_KILLED;
 	check_connection(DBPS_KILL_CONFIRMED, "(reset, control link)",
-			 "reset ping kill_connection");
+			 "reset ping KILL CONNECTION");
 }
 
 static void a_session_that_vanishes_is_closed(void **state)
@@ -793,7 +829,7 @@ static void where_the_socket_cannot_be_ended_the_server_closes(void **state)
 	world.session.phase = DBPS_PHASE_IDLE;
 	world.reset_error = -EPERM;
 	world.closes_at = WHEN_KILLED;
-	check_connection(DBPS_KILL_CONFIRMED, "(control link)", "reset ping kill_connection");
+	check_connection(DBPS_KILL_CONFIRMED, "(control link)", "reset ping KILL CONNECTION");
 }
 
 static void what_nothing_can_close_is_refused(void **state)
@@ -880,7 +916,7 @@ static void where_no_slot_is_free_the_link_is_used(void **state)
 	world.polls = true;
 	world.slot_error = -ENOSPC;
 	world.ends_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "(control link)", "publish_query query_id kill_query_id");
+	check_query(DBPS_KILL_CONFIRMED, "(control link)", "publish_query query_id KILL QUERY ID");
 }
 
 static void a_server_that_polls_is_cut_and_told(void **state)

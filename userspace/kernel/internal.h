@@ -117,8 +117,9 @@ void kernel_condition_init(pthread_cond_t *condition);
 /** @return The CLOCK_MONOTONIC so many milliseconds from now. */
 struct timespec kernel_deadline_in(int timeout_ms);
 
-/** @brief The same for one session at its place. -ESRCH when there is no such session. */
-int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place);
+/** @brief Arm one session at its place, then read it. -ESRCH when there is no such session. */
+int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place,
+		  struct dbps_session *ret_session);
 
 /** @brief Make LINK_ONE this daemon's own. 0 or a negative errno. */
 int kernel_one_open(struct dbps_kernel *kernel);

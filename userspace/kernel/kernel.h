@@ -110,15 +110,17 @@ int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *r
 
 /**
  * @brief Arm an entry: from now on the kernel settles it with what it sees. What ended before is
- * not settled: read the session again.
+ * not settled, but shows in the session as it was read after that.
  * @param action enum dbps_cancel_action.
  * @param wanted Its `sequence` and `uid` are used. An entry of the same action and statement is
  * shared; one of another statement is waited for, up to timeout_ms.
+ * @param ret_session The session, read after it was armed; NULL: not wanted.
  * @return 0, and then dbps_kernel_watch_disarm() is owed; -ETIMEDOUT another statement's entry is
  * there; -ESRCH when the session is gone; other negative errno.
  */
 int dbps_kernel_watch_arm(struct dbps_kernel *kernel, const struct dbps_place *place, __u32 action,
-			  const struct dbps_cancel *wanted, int timeout_ms);
+			  const struct dbps_cancel *wanted, int timeout_ms,
+			  struct dbps_session *ret_session);
 
 /**
  * @brief Arm one action for many sessions in one pass, without waiting for any.

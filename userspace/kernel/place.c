@@ -96,13 +96,34 @@ int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place 
 	return 0;
 }
 
-int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place)
+static int arm_and_read(struct dbps_kernel *kernel, const struct dbps_place *place, void **data,
+			size_t *len)
+{
+	int r = kernel_arm(kernel, place->cookie);
+
+	if (r > 0)
+		r = dbps_kernel_snapshot(kernel, place->cookie, 0, data, len);
+	return r;
+}
+
+int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place,
+		  struct dbps_session *ret_session)
 {
 	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
-	int r;
+	_cleanup_free_ void *data = NULL;
+	const struct dbps_snapshot_row *row;
+	size_t len = 0;
+	int r = 0;
 
-	if (!read_at(kernel, place, 0, &reading))
-		return 0;
-	r = kernel_arm(kernel, place->cookie);
-	return r < 0 ? r : r ? 0 : -ESRCH;
+	if (read_at(kernel, place, 0, &reading) == 0)
+		row = (void *)reading.rows;
+	else
+		r = arm_and_read(kernel, place, &data, &len), row = data;
+	if (r < 0)
+		return r;
+	if (!row)
+		return -ESRCH;
+	if (ret_session)
+		*ret_session = row->session;
+	return 0;
 }

@@ -168,13 +168,14 @@ static int enter_in_time(struct dbps_kernel *kernel, __u64 cookie, __u32 action,
 }
 
 int dbps_kernel_watch_arm(struct dbps_kernel *kernel, const struct dbps_place *place, __u32 action,
-			  const struct dbps_cancel *wanted, int timeout_ms)
+			  const struct dbps_cancel *wanted, int timeout_ms,
+			  struct dbps_session *ret_session)
 {
 	int r = enter_in_time(kernel, place->cookie, action, wanted, timeout_ms);
 
 	if (r)
 		return r;
-	r = kernel_arm_at(kernel, place);
+	r = kernel_arm_at(kernel, place, ret_session);
 	if (r)
 		dbps_kernel_watch_disarm(kernel, place->cookie, action);
 	return r;

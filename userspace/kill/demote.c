@@ -432,7 +432,7 @@ static bool watch(struct act *act)
 		.uid = act->request->caller->uid,
 	};
 	int r = dbps_kernel_watch_arm(act->all->kernel, &place, DBPS_WATCH_STATEMENT, &wanted,
-				      act->request->timeout_ms);
+				      act->request->timeout_ms, NULL);
 
 	if (r == -ESRCH)
 		answer_ended(act);

@@ -65,12 +65,14 @@ static bool probe_link(const struct dbps_kill_target *target, char *ret_why)
 {
 	const char *why = NULL;
 
-	if (!target->server.pid)
+	if (!target->server)
 		why = "its server is not known";
-	else if (target->server.link == DBPS_LINK_NONE)
-		why = target->server.link_text;
+	else if (target->server->link == DBPS_LINK_NONE)
+		why = target->server->link_text;
 	else if (!(target->session.flags & DBPS_KNOWN_ID))
 		why = "its connection id is not known";
+	else if (target->soft && target->server->engine != DBPS_ENGINE_MARIADB)
+		why = "only MariaDB knows SOFT";
 	if (why)
 		snprintf(ret_why, 256, "%s", why);
 	return !why;
@@ -80,7 +82,7 @@ static bool probe_query_id(const struct dbps_kill_target *target, char *ret_why)
 {
 	if (!probe_link(target, ret_why))
 		return false;
-	if (target->server.engine == DBPS_ENGINE_MARIADB)
+	if (target->server->engine == DBPS_ENGINE_MARIADB)
 		return true;
 	snprintf(ret_why, 256, "only MariaDB numbers its statements");
 	return false;
@@ -100,14 +102,15 @@ static int kill_query_id_once(const struct dbps_kill_target *target,
 	bool killed;
 	int r;
 
-	r = dbps_link_query_id(target->registry, target->server.index, target->session.id,
+	r = dbps_link_query_id(target->registry, target->server->index, target->session.id,
 			       dbps_kill_ms_left(target), &query_id, &killed, ret_error);
 	if (dbps_kill_settled(target))
 		return -EALREADY;
 	if (r < 0 || killed)
 		return unanswered(r);
-	return dbps_link_kill_query_id(target->registry, target->server.index, query_id,
-				       dbps_kill_ms_left(target), ret_error);
+	return dbps_link_kill(target->registry, target->server->index,
+			      target->soft ? "SOFT QUERY ID" : "QUERY ID", query_id,
+			      dbps_kill_ms_left(target), ret_error);
 }
 
 /* Invariant 5. */
@@ -122,7 +125,7 @@ static int check_arrival(const struct dbps_kill_target *target, struct dbps_link
 				   MIN(ARRIVAL_MS, dbps_kill_ms_left(target)), &cancel);
 	if (r != -ETIMEDOUT)
 		return 0;
-	r = dbps_link_query_id(target->registry, target->server.index, target->session.id,
+	r = dbps_link_query_id(target->registry, target->server->index, target->session.id,
 			       dbps_kill_ms_left(target), &query_id, &killed, ret_error);
 	return r < 0 || killed || dbps_kill_settled(target) ? 0 : -EAGAIN;
 }
@@ -144,14 +147,15 @@ static int act_query_id(const struct dbps_kill_target *target, struct dbps_link_
 static int act_by_connection(const struct dbps_kill_target *target,
 			     struct dbps_link_error *ret_error)
 {
-	int r = dbps_link_ping(target->registry, target->server.index, dbps_kill_ms_left(target),
+	int r = dbps_link_ping(target->registry, target->server->index, dbps_kill_ms_left(target),
 			       ret_error);
 
 	if (dbps_kill_settled(target))
 		return -EALREADY;
 	if (r < 0)
 		return unanswered(r);
-	return dbps_link_kill(target->registry, target->server.index, target->session.id, false,
+	return dbps_link_kill(target->registry, target->server->index,
+			      target->soft ? "SOFT QUERY" : "QUERY", target->session.id,
 			      dbps_kill_ms_left(target), ret_error);
 }
 
@@ -161,14 +165,15 @@ static int act_by_connection(const struct dbps_kill_target *target,
  */
 static int act_link_close(const struct dbps_kill_target *target, struct dbps_link_error *ret_error)
 {
-	int r = dbps_link_ping(target->registry, target->server.index, dbps_kill_ms_left(target),
+	int r = dbps_link_ping(target->registry, target->server->index, dbps_kill_ms_left(target),
 			       ret_error);
 
 	if (dbps_kill_settled(target))
 		return -EALREADY;
 	if (r < 0)
 		return unanswered(r);
-	r = dbps_link_kill(target->registry, target->server.index, target->session.id, true,
+	r = dbps_link_kill(target->registry, target->server->index,
+			   target->soft ? "SOFT CONNECTION" : "CONNECTION", target->session.id,
 			   dbps_kill_ms_left(target), ret_error);
 	return r == -ESRCH ? -EALREADY : r;
 }

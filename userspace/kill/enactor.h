@@ -17,9 +17,10 @@ struct dbps_kernel;
 struct dbps_kill_target {
 	struct dbps_kernel *kernel;
 	struct dbps_registry *registry;
-	struct dbps_session session;	/* as read after arming */
-	struct dbps_server_view server; /* pid 0: not known */
+	struct dbps_session session;	       /* as read after arming */
+	const struct dbps_server_view *server; /* NULL: not known */
 	bool connection;
+	bool soft;	      /* as the server is told; nothing else acts */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; what takes longer gives up */
 };
 

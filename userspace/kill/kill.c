@@ -1,10 +1,10 @@
 /*
- * One kill from the request to the answer: find and authorise, arm the cancel entry, read the
- * session once more, let enactors act, wait for what the kernel saw, say it.
+ * One kill from the request to the answer: find and authorise, arm the cancel entry, judge the
+ * session as it is after that, let enactors act, wait for what the kernel saw, say it.
  *
- * 1. The entry is armed before anything acts and taken away when the answer is made, whatever it
+ * 1. The entry is armed before anything acts and given back when the answer is made, whatever it
  * is.
- * 2. What ended before the entry was there is not settled by the kernel (bpf/cancel.bpf.h, 3.), so
+ * 2. What ended before the entry was there is not settled by the kernel (bpf/cancel.bpf.h, 4.), so
  * the session is read again after arming: either the statement still executes and its end will be
  * seen, or it is over and nothing is done.
  * 3. Kills of the same statement, and kills of the same session, share an entry: each acts, and
@@ -12,173 +12,147 @@
  * does at once, as its own statement is over.
  * 4. The socket's storage can vanish without the kernel settling the entry, as the server may close
  * a socket without reading it: a session that is in no snapshot any more has closed.
+ * 5. An idle session can begin a statement just before its socket is cut: that one is cancelled as
+ * well, as soon as it is seen.
  */
-#include "kill.h"
-
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/param.h>
 
 #include "audit.h"
 #include "cleanup.h"
-#include "enactor.h"
 #include "kernel/kernel.h"
+#include "one.h"
 #include "server/client.h"
-#include "server/process.h"
-#include "session/rows.h"
-
-/* MySQL error codes (protocol.md 3.1). */
-enum {
-	ER_NO_SUCH_THREAD = 1094,
-	ER_KILL_DENIED = 1095,
-	ER_UNKNOWN = 1105,
-	ER_QUERY_INTERRUPTED = 1317,
-	ER_CONNECTION_KILLED = 1927,
-};
 
 #define SLICE_MIN_MS 5
 #define SLICE_MAX_MS 200
-
-struct kill {
-	const struct dbps_kill_request *request;
-	const struct dbps_kill_item *item; /* what was chosen, NULL: only an id was given */
-	struct dbps_kill_answer *answer;
-	struct dbps_audit_record record;
-	struct dbps_kill_target target;
-	uint64_t begin_ns;
-	bool armed;
-	char acted[96]; /* names of the enactors that acted */
-	bool inexact;	/* one of them could have met the next statement */
-	uint64_t acted_ns;
-	struct dbps_cancel cancel; /* as settled */
-};
 
 static void free_rows(struct dbps_rows **rows)
 {
 	dbps_rows_free(*rows);
 }
 
-/* --- answers --- */
-
-static void answer(struct kill *kill, enum dbps_kill_outcome outcome, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-static void refuse(struct kill *kill, unsigned int error, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void answer(struct kill *kill, enum dbps_kill_outcome outcome, const char *format, ...)
+void kill_begin(struct kill *kill, struct dbps_kernel *kernel, struct dbps_registry *registry,
+		const struct dbps_kill_request *request, struct dbps_kill_answer *answer)
 {
-	struct dbps_kill_answer *a = kill->answer;
-	uint64_t end_ns = kill->cancel.settled_ns ? kill->cancel.settled_ns : dbps_clock_ns();
-	va_list args;
-
-	*a = (struct dbps_kill_answer){.outcome = outcome};
-	a->elapsed_ms = end_ns > kill->begin_ns ? (double)(end_ns - kill->begin_ns) / 1e6 : 0;
-	va_start(args, format);
-	vsnprintf(a->text, sizeof(a->text), format, args);
-	va_end(args);
+	*kill = (struct kill){
+		.request = request,
+		.answer = answer,
+		.id = request->id,
+		.begin_ns = dbps_clock_ns(),
+		.target = {.kernel = kernel,
+			   .registry = registry,
+			   .connection = request->connection,
+			   .soft = request->soft},
+	};
+	kill->target.deadline_ns =
+		kill->begin_ns + (uint64_t)MAX(request->timeout_ms, 0) * 1000000u;
 }
 
-static void refuse(struct kill *kill, unsigned int error, const char *format, ...)
-{
-	struct dbps_kill_answer *a = kill->answer;
-	va_list args;
+/* --- the audit --- */
 
-	*a = (struct dbps_kill_answer){.outcome = DBPS_KILL_REFUSED, .error = error};
-	memcpy(a->sqlstate, "HY000", sizeof("HY000"));
-	a->elapsed_ms = (double)(dbps_clock_ns() - kill->begin_ns) / 1e6;
-	va_start(args, format);
-	vsnprintf(a->text, sizeof(a->text), format, args);
-	va_end(args);
+static void make_record(const struct kill *kill, struct dbps_audit_record *record)
+{
+	struct dbps_kill_request request = *kill->request;
+
+	request.id = kill->id;
+	dbps_audit_asked(record, &request);
+	if (kill->row)
+		dbps_audit_found(record, request.caller, kill->row);
+	record->number = kill->audit_number;
+	if (kill->audit_us)
+		record->time_us = kill->audit_us;
 }
 
-static unsigned long long shown_id(const struct kill *kill)
+/* It is about to act. */
+static void audit_begun(struct kill *kill)
 {
-	return (unsigned long long)kill->request->id;
-}
+	struct dbps_audit_record record;
 
-static unsigned long long statement(const struct kill *kill)
-{
-	return (unsigned long long)kill->target.session.sequence;
-}
-
-static double settled_ms(const struct kill *kill)
-{
-	return kill->cancel.settled_ns > kill->begin_ns
-		       ? (double)(kill->cancel.settled_ns - kill->begin_ns) / 1e6
-		       : 0;
-}
-
-/* "; statement 3 still executes in thread 1234, for 7.0 s" */
-static void describe_running(const struct kill *kill, char *buf, size_t size)
-{
-	const struct dbps_session *session = &kill->target.session;
-	uint64_t now_ns = dbps_clock_ns();
-
-	buf[0] = '\0';
-	if (!dbps_session_executes(session))
+	if (!kill->request->audit)
 		return;
-	snprintf(buf, size, "statement %llu still executes in thread %u, for %.1f s",
-		 statement(kill), session->tid,
-		 now_ns > session->start_ns ? (double)(now_ns - session->start_ns) / 1e9 : 0);
+	make_record(kill, &record);
+	dbps_audit_begun(kill->request->audit, &record);
+	kill->audit_number = record.number;
+	kill->audit_us = record.time_us;
+}
+
+static void audit_ended(struct kill *kill)
+{
+	struct dbps_audit_record record;
+
+	if (!kill->request->audit)
+		return;
+	make_record(kill, &record);
+	dbps_audit_ended(kill->request->audit, &record, kill->answer, kill->acted);
+	kill->audit_number = record.number;
+	kill->audit_us = record.time_us;
 }
 
 /* --- finding the session --- */
 
-static void refuse_unknown(struct kill *kill)
-{
-	refuse(kill, ER_NO_SUCH_THREAD, "Unknown thread id: %llu", shown_id(kill));
-}
-
 /* As MariaDB: existence first, also for those who may not see the session (protocol.md 3.1). */
 static bool authorise(struct kill *kill, const struct dbps_row *row)
 {
-	const struct dbps_caller *caller = kill->request->caller;
-	bool kills = row && dbps_caller_kills(caller, row);
+	unsigned long long id = kill->id;
 
 	if (!row)
-		refuse_unknown(kill);
-	else if (!kills)
-		refuse(kill, ER_KILL_DENIED, "You are not owner of thread %llu", shown_id(kill));
+		kill_refuse(kill, ER_NO_SUCH_THREAD, "Unknown thread id: %llu", id);
+	else if (!dbps_caller_kills(kill->request->caller, row))
+		kill_refuse(kill, ER_KILL_DENIED, "You are not owner of thread %llu", id);
 	else if (row->own)
-		refuse(kill, ER_UNKNOWN,
-		       "this is the control link of dbpsd to %s, by which it kills",
-		       row->server_name);
+		kill_refuse(kill, ER_UNKNOWN,
+			    "this is the control link of dbpsd to %s, by which it kills",
+			    row->server_name);
 	else
 		return true;
 	return false;
 }
 
-/* Whether it still is as it was when it was chosen; if not, that is the answer. */
-static bool as_chosen(struct kill *kill, const struct dbps_session *now)
+static void answer_changed(struct kill *kill)
+{
+	kill_answer(kill, DBPS_KILL_MISSED, "missed: session %llu has changed since it was chosen",
+		    (unsigned long long)kill->id);
+}
+
+bool kill_as_chosen(struct kill *kill, const struct dbps_session *now)
 {
 	const struct dbps_kill_item *item = kill->item;
 
 	if (!item || (now && now->cookie == item->cookie && now->sequence == item->sequence &&
 		      dbps_session_executes(now) == item->executes))
 		return true;
-	answer(kill, DBPS_KILL_MISSED, "missed: session %llu has changed since it was chosen",
-	       shown_id(kill));
+	answer_changed(kill);
 	return false;
+}
+
+bool kill_take(struct kill *kill, const struct dbps_row *row, const struct dbps_server_view *server)
+{
+	kill->row = row;
+	if (!kill_as_chosen(kill, row ? row->session : NULL) || !authorise(kill, row))
+		return false;
+	kill->target.session = *row->session;
+	kill->target.server = server;
+	return true;
 }
 
 /* At once, where the kernel side knows the id. */
 static int read_by_id(struct kill *kill, struct dbps_rows **ret_rows)
 {
 	const struct dbps_kill_target *target = &kill->target;
-	uint64_t id = kill->request->id;
 	struct dbps_server_view server;
 	struct dbps_place place;
 	int r;
 
-	if (id & DBPS_ID_UNKNOWN)
+	if (kill->id & DBPS_ID_UNKNOWN)
 		return -ENOENT;
-	r = dbps_registry_by_index(target->registry, (uint32_t)(id >> 32), &server);
+	r = dbps_registry_by_index(target->registry, (uint32_t)(kill->id >> 32), &server);
 	if (r == 0)
-		r = dbps_kernel_find(target->kernel, server.pid, (uint32_t)id, &place);
+		r = dbps_kernel_find(target->kernel, server.pid, (uint32_t)kill->id, &place);
 	if (r == 0)
-		r = dbps_rows_read_at(target->kernel, target->registry, &place, true, ret_rows);
+		r = dbps_rows_read_at(target->kernel, target->registry, &place,
+				      kill->request->audit, ret_rows);
 	return r;
 }
 
@@ -186,50 +160,12 @@ static int read_rows(struct kill *kill, struct dbps_rows **ret_rows)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
 
-	if (read_by_id(kill, &rows) == 0 && dbps_rows_find(rows, kill->request->id)) {
+	if (read_by_id(kill, &rows) == 0 && dbps_rows_find(rows, kill->id)) {
 		*ret_rows = TAKE_PTR(rows);
 		return 0;
 	}
-	return dbps_rows_read(kill->target.kernel, kill->target.registry, 0, false, ret_rows);
-}
-
-/* The audit has the statement's text, which a list of all sessions was read without. */
-static void note_session(struct kill *kill, const struct dbps_row *row)
-{
-	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
-	struct dbps_place place = dbps_place_of(row->session);
-
-	if (!kill->request->audit)
-		return;
-	if (!row->info && dbps_session_executes(row->session) &&
-	    dbps_rows_read_at(kill->target.kernel, kill->target.registry, &place, true, &rows) ==
-		    0 &&
-	    rows->n && rows->row[0].session->sequence == row->session->sequence)
-		row = &rows->row[0];
-	dbps_audit_found(&kill->record, kill->request->caller, row);
-}
-
-static bool find_session(struct kill *kill)
-{
-	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
-	struct dbps_kill_target *target = &kill->target;
-	const struct dbps_row *row;
-	int r = read_rows(kill, &rows);
-
-	if (r < 0) {
-		refuse(kill, ER_UNKNOWN, "cannot read the sessions: %s", strerror(-r));
-		return false;
-	}
-	row = dbps_rows_find(rows, kill->request->id);
-	if (row)
-		note_session(kill, row);
-	if (!as_chosen(kill, row ? row->session : NULL) || !authorise(kill, row))
-		return false;
-	target->session = *row->session;
-	if (row->server == UINT32_MAX ||
-	    dbps_registry_by_index(target->registry, row->server, &target->server) < 0)
-		target->server.pid = 0;
-	return true;
+	return dbps_rows_read(kill->target.kernel, kill->target.registry, 0, kill->request->audit,
+			      ret_rows);
 }
 
 /* Read the session again, as the kernel has it now. -ENOENT: it has closed. */
@@ -254,266 +190,16 @@ static void learn(struct kill *kill)
 	struct dbps_link_error error;
 	struct dbps_session session;
 
-	if (!(target->session.flags & DBPS_JOINED) || !target->server.pid ||
+	if (!(target->session.flags & DBPS_JOINED) || !target->server ||
 	    (target->session.flags & DBPS_KNOWN_ID && target->session.phase != DBPS_PHASE_UNKNOWN))
 		return;
-	if (dbps_link_adopt(target->registry, target->server.index, dbps_kill_ms_left(target),
+	if (dbps_link_adopt(target->registry, target->server->index, dbps_kill_ms_left(target),
 			    &error) == 0 &&
 	    reread(kill, &session) == 0)
 		target->session = session;
 }
 
-/* --- arming --- */
-
-/* Invariant 3. @return 0; -ESRCH the session has closed; -ETIMEDOUT; other negative errno. */
-static int arm(struct kill *kill)
-{
-	const struct dbps_kill_target *target = &kill->target;
-	struct dbps_place place = dbps_place_of(&target->session);
-	struct dbps_cancel wanted = {
-		.sequence = target->session.sequence,
-		.uid = kill->request->caller->uid,
-	};
-	int r;
-
-	/* A server that polls ends what is armed by itself: arming is an act. */
-	dbps_audit_begun(kill->request->audit, &kill->record);
-	r = dbps_kernel_watch_arm(target->kernel, &place, dbps_kill_action(target), &wanted,
-				  dbps_kill_ms_left(target));
-	kill->armed = r == 0;
-	return r;
-}
-
-static void disarm(struct kill *kill)
-{
-	if (kill->armed)
-		dbps_kernel_watch_disarm(kill->target.kernel, kill->target.session.cookie,
-					 dbps_kill_action(&kill->target));
-	kill->armed = false;
-}
-
-/* --- acting --- */
-
-static void note_acted(struct kill *kill, const char *name)
-{
-	size_t len = strlen(kill->acted);
-
-	snprintf(kill->acted + len, sizeof(kill->acted) - len, "%s%s", len ? ", " : "", name);
-	kill->acted_ns = dbps_clock_ns();
-}
-
-/* Try enactors in their order until one acts. Errors as their `act`; -ENOTCONN when none could. */
-static int run(struct kill *kill, const struct dbps_enactor *const *enactors, size_t n,
-	       struct dbps_link_error *ret_error)
-{
-	int r = -ENOTCONN;
-
-	for (size_t i = 0; i < n; i++) {
-		if (!enactors[i]->probe(&kill->target, ret_error->text))
-			continue;
-		r = enactors[i]->act(&kill->target, ret_error);
-		if (r == 0 || r == -ETIMEDOUT)
-			note_acted(kill, enactors[i]->name);
-		if (r != -EAGAIN)
-			return r;
-	}
-	return r;
-}
-
-/* --- waiting --- */
-
-/* Invariant 4. */
-static bool has_closed(struct kill *kill)
-{
-	struct dbps_session session;
-	int r = reread(kill, &session);
-
-	if (r == 0)
-		kill->target.session = session;
-	if (r != -ENOENT)
-		return false;
-	kill->cancel.outcome = DBPS_OUTCOME_CLOSED;
-	kill->cancel.settled_ns = dbps_clock_ns();
-	return true;
-}
-
-/** @return Whether it was settled in time; then kill->cancel says how. */
-static bool await_outcome(struct kill *kill)
-{
-	const struct dbps_kill_target *target = &kill->target;
-	struct dbps_session before = target->session;
-
-	for (int slice_ms = SLICE_MIN_MS;; slice_ms = MIN(slice_ms * 2, SLICE_MAX_MS)) {
-		int left_ms = dbps_kill_ms_left(target);
-		int r = dbps_kernel_watch_wait(target->kernel, before.cookie,
-					       dbps_kill_action(target), MIN(slice_ms, left_ms),
-					       &kill->cancel);
-
-		if (r == 0)
-			break;
-		kill->cancel.settled_ns = 0;
-		if (has_closed(kill))
-			break;
-		if (left_ms == 0 || r != -ETIMEDOUT)
-			return false;
-	}
-	kill->target.session = before;
-	return true;
-}
-
-/* --- KILL QUERY --- */
-
-static bool is_interruption(unsigned int error)
-{
-	return error == ER_QUERY_INTERRUPTED || error == ER_CONNECTION_KILLED;
-}
-
-/* The answer was not followed, so how the statement ended is not known. */
-static bool is_unreadable(const struct dbps_session *session)
-{
-	return session->phase == DBPS_PHASE_OPAQUE || session->phase == DBPS_PHASE_UNFRAMED ||
-	       session->flags & (DBPS_TLS | DBPS_COMPRESSED);
-}
-
-/*
- * KILL QUERY ID was answered with OK, so the statement was still there when the server took it:
- * some, as BENCHMARK(), end early and yet without an error (protocol.md 1.13). By its connection it
- * cannot be told which one was met.
- */
-static void answer_missed(struct kill *kill)
-{
-	const struct dbps_cancel *cancel = &kill->cancel;
-	char how[64] = " without an error";
-
-	if (cancel->outcome == DBPS_OUTCOME_ENDED && cancel->error)
-		snprintf(how, sizeof(how), " with error %u", cancel->error);
-	if (!kill->acted[0] && is_interruption(cancel->error))
-		answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had been interrupted%s",
-		       statement(kill), how);
-	else if (!kill->acted[0])
-		answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had ended by itself%s",
-		       statement(kill), cancel->error ? how : "");
-	else if (cancel->outcome == DBPS_OUTCOME_ENDED &&
-		 (!kill->inexact || cancel->settled_ns > kill->acted_ns))
-		answer(kill, DBPS_KILL_MISSED,
-		       "missed: statement %llu ended%s when the server had taken the kill, after "
-		       "%.1f ms (%s)",
-		       statement(kill), how, settled_ms(kill), kill->acted);
-	else
-		answer(kill, DBPS_KILL_MISSED,
-		       "missed: statement %llu had ended by itself when the kill came%s (%s)",
-		       statement(kill),
-		       kill->inexact ? ", which may have met the one after it" : "", kill->acted);
-}
-
-static void answer_settled_query(struct kill *kill)
-{
-	const struct dbps_cancel *cancel = &kill->cancel;
-	bool acted = kill->acted[0];
-
-	if (cancel->outcome == DBPS_OUTCOME_CLOSED)
-		answer(kill, DBPS_KILL_CONFIRMED,
-		       "confirmed: session closed, and statement %llu with it, after %.1f "
-		       "ms%s%s%s",
-		       statement(kill), settled_ms(kill), acted ? " (" : "", kill->acted,
-		       acted ? ")" : "");
-	else if (acted && cancel->outcome == DBPS_OUTCOME_ENDED && is_interruption(cancel->error))
-		answer(kill, DBPS_KILL_CONFIRMED,
-		       "confirmed: statement %llu interrupted after %.1f ms (%s)", statement(kill),
-		       settled_ms(kill), kill->acted);
-	else if (acted && cancel->outcome == DBPS_OUTCOME_ENDED && !cancel->error &&
-		 is_unreadable(&kill->target.session))
-		answer(kill, DBPS_KILL_CONFIRMED,
-		       "confirmed: statement %llu ended after %.1f ms; its answer cannot be read "
-		       "(%s)",
-		       statement(kill), settled_ms(kill), kill->acted);
-	else
-		answer_missed(kill);
-}
-
-static void answer_pending_query(struct kill *kill)
-{
-	char running[96];
-
-	describe_running(kill, running, sizeof(running));
-	answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has the kill (%s)",
-	       running[0] ? running : "the statement has not been seen to end", kill->acted);
-}
-
-/* The end of a link's error, where the cause stands; the names of files and sockets are before it.
- */
-static const char *cause(const char *text)
-{
-	const size_t max = 150, len = strlen(text);
-
-	return len > max ? text + len - max : text;
-}
-
-static void refuse_query(struct kill *kill, int r, const struct dbps_link_error *error)
-{
-	const char *why = error->text[0] ? error->text : strerror(-r);
-
-	refuse(kill, ER_UNKNOWN,
-	       "KILL QUERY needs a control link to %s: %s; KILL CONNECTION resets the socket "
-	       "but the statement goes on executing",
-	       kill->target.server.pid ? kill->target.server.name : "the server", cause(why));
-}
-
-/* Armed, and seen to execute after that. */
-static void interrupt_statement(struct kill *kill)
-{
-	struct dbps_link_error error = {0};
-	int r = run(kill, dbps_interrupters, dbps_n_interrupters, &error);
-
-	kill->inexact = strstr(kill->acted, "by connection");
-	if (r < 0 && r != -EALREADY && r != -ETIMEDOUT) {
-		if (!dbps_kill_settled(&kill->target)) {
-			refuse_query(kill, r, &error);
-			return;
-		}
-	}
-	if (await_outcome(kill))
-		answer_settled_query(kill);
-	else
-		answer_pending_query(kill);
-}
-
-static bool is_our_statement(const struct kill *kill, const struct dbps_session *session)
-{
-	return session->sequence == kill->target.session.sequence && dbps_session_executes(session);
-}
-
-static void kill_query_armed(struct kill *kill)
-{
-	struct dbps_session now;
-	int r = reread(kill, &now); /* invariant 2 */
-
-	if (r < 0 && r != -ENOENT) {
-		refuse(kill, ER_UNKNOWN, "cannot read the session: %s", strerror(-r));
-		return;
-	}
-	if (r == 0 && !as_chosen(kill, &now))
-		return;
-	if (r == -ENOENT || !is_our_statement(kill, &now)) {
-		dbps_kernel_watch_get(kill->target.kernel, kill->target.session.cookie,
-				      DBPS_CANCEL_QUERY, &kill->cancel);
-		answer_missed(kill);
-		return;
-	}
-	kill->target.session = now;
-	interrupt_statement(kill);
-}
-
-static void answer_no_arm(struct kill *kill, int r)
-{
-	if (r == -ESRCH)
-		answer(kill, DBPS_KILL_MISSED, "missed: the session had closed by itself");
-	else if (r == -ETIMEDOUT)
-		answer(kill, DBPS_KILL_PENDING,
-		       "pending: a kill of another statement of this session is under way");
-	else
-		refuse(kill, ER_UNKNOWN, "cannot watch the session: %s", strerror(-r));
-}
+/* --- judging --- */
 
 /* Whether it executes, and which statement, is not known. */
 static bool is_opaque(const struct dbps_session *session)
@@ -523,141 +209,295 @@ static bool is_opaque(const struct dbps_session *session)
 		session->phase != DBPS_PHASE_CLOSED);
 }
 
-static void kill_query(struct kill *kill)
+bool kill_has_statement(struct kill *kill)
 {
-	int r;
+	const struct dbps_session *session = &kill->target.session;
 
-	if (is_opaque(&kill->target.session)) {
-		refuse(kill, ER_UNKNOWN,
-		       "what this session executes cannot be seen (%s); KILL CONNECTION closes it",
-		       kill->target.session.flags & DBPS_TLS ? "TLS" : "it is older than dbps");
-		return;
-	}
-	if (!dbps_session_executes(&kill->target.session)) {
-		answer(kill, DBPS_KILL_MISSED, "missed: nothing is running in this session");
-		return;
-	}
-	r = arm(kill);
-	if (r < 0)
-		answer_no_arm(kill, r);
+	if (is_opaque(session))
+		kill_refuse(kill, ER_UNKNOWN,
+			    "what this session executes cannot be seen (%s); KILL CONNECTION "
+			    "closes it",
+			    session->flags & DBPS_TLS ? "TLS" : "it is older than dbps");
+	else if (!dbps_session_executes(session))
+		kill_answer(kill, DBPS_KILL_MISSED, "missed: nothing is running in this session");
 	else
-		kill_query_armed(kill);
+		return true;
+	return false;
 }
 
-/* --- KILL CONNECTION --- */
-
-static void answer_closed(struct kill *kill)
+bool kill_judge(struct kill *kill, const struct dbps_session *now)
 {
-	answer(kill, DBPS_KILL_CONFIRMED, "confirmed: session closed after %.1f ms%s%s%s",
-	       settled_ms(kill), kill->acted[0] ? " (" : "", kill->acted,
-	       kill->acted[0] ? ")" : "");
+	const struct dbps_session *before = &kill->target.session;
+
+	if (!kill_as_chosen(kill, now))
+		return false;
+	if (!kill->target.connection &&
+	    (now->sequence != before->sequence || !dbps_session_executes(now))) {
+		dbps_kernel_watch_get(kill->target.kernel, before->cookie, DBPS_CANCEL_QUERY,
+				      &kill->cancel);
+		kill_answer_over(kill);
+		return false;
+	}
+	kill->target.session = *now;
+	return true;
 }
 
-static void answer_pending_connection(struct kill *kill, const struct dbps_link_error *link_error)
+/* Of one that was chosen: whether anything has begun or ended in it since it was armed. */
+static bool has_moved(struct kill *kill)
 {
-	char running[96];
+	const struct dbps_kill_item *item = kill->item;
+	struct dbps_cancel cancel;
 
-	describe_running(kill, running, sizeof(running));
-	if (!running[0])
-		snprintf(running, sizeof(running), "the server %shas not closed its end yet",
-			 dbps_process_stopped((pid_t)kill->target.session.tgid)
-				 ? "is stopped by a signal and "
-				 : "");
-	answer(kill, DBPS_KILL_PENDING, "pending: the connection is cut, but %s (%s%s%s)", running,
-	       kill->acted[0] ? kill->acted : "it was cut before",
-	       link_error->text[0] ? "; no help from a control link: " : "",
-	       cause(link_error->text));
+	return item &&
+	       dbps_kernel_watch_get(kill->target.kernel, item->cookie,
+				     dbps_kill_action(&kill->target), &cancel) == 0 &&
+	       (cancel.settled_ns || cancel.begun > item->sequence ||
+		(item->executes && cancel.ended >= item->sequence));
+}
+
+/* --- acting --- */
+
+static void note_acted(struct kill *kill, const struct dbps_enactor *enactor)
+{
+	size_t len = strlen(kill->acted);
+	struct dbps_cancel cancel;
+
+	snprintf(kill->acted + len, sizeof(kill->acted) - len, "%s%s", len ? ", " : "",
+		 enactor->name);
+	kill->acted_ns = dbps_clock_ns();
+	kill->inexact = !enactor->exact;
+	if (kill->inexact && dbps_kernel_watch_get(kill->target.kernel, kill->target.session.cookie,
+						   dbps_kill_action(&kill->target), &cancel) == 0)
+		kill->last_begun = cancel.begun > cancel.sequence ? cancel.begun : 0;
+}
+
+/* Try enactors in their order until one acts. Errors as their `act`; -ENOTCONN when none could. */
+static int run(struct kill *kill, const struct dbps_enactor *const *enactors, size_t n,
+	       struct dbps_link_error *ret_error)
+{
+	int r = -ENOTCONN;
+
+	for (size_t i = 0; i < n; i++) {
+		/* SOFT is for the server to understand. */
+		if (kill->request->soft && enactors[i] == &dbps_cooperative)
+			continue;
+		if (!enactors[i]->probe(&kill->target, ret_error->text))
+			continue;
+		kill->sent_ns = dbps_clock_ns();
+		r = enactors[i]->act(&kill->target, ret_error);
+		if (r == 0 || r == -ETIMEDOUT)
+			note_acted(kill, enactors[i]);
+		if (r != -EAGAIN)
+			return r;
+	}
+	return r;
+}
+
+static bool acted(int r)
+{
+	return r == 0 || r == -EALREADY || r == -ETIMEDOUT;
 }
 
 /*
  * The socket first: from then on no further statement can come, so that what the server's own KILL
- * ends is the last. It is needed only for a session that may execute: an idle one reads its socket.
+ * ends is the last.
  */
-static void close_connection(struct kill *kill)
+void kill_act_socket(struct kill *kill, struct kill_errors *errors)
 {
-	struct dbps_link_error socket_error = {0}, link_error = {0};
-	int r = run(kill, dbps_closers, dbps_n_closers, &socket_error);
-	int r_link = -EALREADY;
-
-	if (dbps_session_executes(&kill->target.session) ||
-	    kill->target.session.phase == DBPS_PHASE_UNKNOWN || (r < 0 && r != -EALREADY))
-		r_link = run(kill, dbps_enders, dbps_n_enders, &link_error);
-	if (r_link == 0 || r_link == -EALREADY)
-		link_error.text[0] = '\0';
-	if (r < 0 && r != -EALREADY && r_link < 0 && r_link != -ETIMEDOUT && !has_closed(kill)) {
-		refuse(kill, ER_UNKNOWN, "the session cannot be closed: %.120s; %.120s",
-		       socket_error.text, link_error.text);
-		return;
-	}
-	if (await_outcome(kill))
-		answer_closed(kill);
-	else
-		answer_pending_connection(kill, &link_error);
+	*errors = (struct kill_errors){.socket = -EAGAIN, .server = -EAGAIN};
+	audit_begun(kill);
+	if (has_moved(kill))
+		answer_changed(kill);
+	else if (kill->target.connection && !kill->request->soft)
+		errors->socket = run(kill, dbps_closers, dbps_n_closers, &errors->socket_error);
 }
 
-static void kill_connection(struct kill *kill)
+/* An idle connection reads its socket by itself. */
+static bool needs_server(const struct kill *kill, const struct kill_errors *errors)
 {
-	struct dbps_session now;
-	int r = arm(kill);
+	const struct dbps_session *session = &kill->target.session;
 
-	if (r < 0) {
-		answer_no_arm(kill, r);
+	return !kill->target.connection || dbps_session_executes(session) ||
+	       session->phase == DBPS_PHASE_UNKNOWN || !acted(errors->socket);
+}
+
+void kill_act_server(struct kill *kill, struct kill_errors *errors)
+{
+	struct dbps_link_error *error = &errors->server_error;
+
+	if (kill->answered || !needs_server(kill, errors))
+		return;
+	if (!kill->target.connection) {
+		errors->server = run(kill, dbps_interrupters, dbps_n_interrupters, error);
 		return;
 	}
-	r = reread(kill, &now);
-	if (r == 0) {
-		kill->target.session = now;
-		if (as_chosen(kill, &now))
-			close_connection(kill);
-	} else if (r == -ENOENT) {
-		answer(kill, DBPS_KILL_MISSED, "missed: the session had closed by itself");
+	errors->server = run(kill, dbps_enders, dbps_n_enders, error);
+	if (errors->server == 0 || errors->server == -EALREADY)
+		error->text[0] = '\0';
+}
+
+/* --- waiting --- */
+
+bool kill_wait(struct kill *kill, int timeout_ms)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	int r = dbps_kernel_watch_wait(target->kernel, target->session.cookie,
+				       dbps_kill_action(target), timeout_ms, &kill->cancel);
+
+	if (r < 0)
+		kill->cancel.settled_ns = 0;
+	return r == 0;
+}
+
+/* Invariants 4 and 5. */
+void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_session *now)
+{
+	if (!now) {
+		kill->cancel.outcome = DBPS_OUTCOME_CLOSED;
+		kill->cancel.settled_ns = dbps_clock_ns();
+		return;
+	}
+	if (!kill->target.connection && now->sequence != kill->target.session.sequence)
+		return; /* its end is about to be told */
+	kill->target.session = *now;
+	if (kill->target.connection && errors->server == -EAGAIN && dbps_session_executes(now))
+		kill_act_server(kill, errors);
+}
+
+/* One look at a session that was not settled. */
+static void look(struct kill *kill, struct kill_errors *errors)
+{
+	struct dbps_session session;
+	int r = reread(kill, &session);
+
+	if (r == 0 || r == -ENOENT)
+		kill_look(kill, errors, r == 0 ? &session : NULL);
+}
+
+static void await_outcome(struct kill *kill, struct kill_errors *errors)
+{
+	int left_ms;
+
+	for (int slice_ms = SLICE_MIN_MS;; slice_ms = MIN(slice_ms * 2, SLICE_MAX_MS)) {
+		left_ms = dbps_kill_ms_left(&kill->target);
+		if (kill_wait(kill, MIN(slice_ms, left_ms)))
+			return;
+		look(kill, errors);
+		if (kill->cancel.settled_ns || left_ms == 0)
+			return;
+	}
+}
+
+bool kill_reached(struct kill *kill, const struct kill_errors *errors)
+{
+	struct dbps_session session;
+
+	if (acted(errors->server) || (kill->target.connection && acted(errors->socket)) ||
+	    dbps_kill_settled(&kill->target) || reread(kill, &session) == -ENOENT)
+		return true;
+	kill_answer_unreached(kill, errors);
+	return false;
+}
+
+/* By its connection it may have met a later statement, one that had begun when the server took it.
+ */
+static void await_later(struct kill *kill)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	struct dbps_cancel *cancel = &kill->cancel;
+	int left_ms = dbps_kill_ms_left(target);
+
+	if (!kill->inexact || cancel->outcome == DBPS_OUTCOME_CLOSED ||
+	    cancel->settled_ns > kill->acted_ns)
+		return;
+	for (; !cancel->struck && cancel->ended < kill->last_begun && left_ms;
+	     left_ms = dbps_kill_ms_left(target))
+		if (dbps_kernel_watch_next(target->kernel, target->session.cookie,
+					   DBPS_CANCEL_QUERY, MIN(SLICE_MIN_MS, left_ms),
+					   cancel) == -ENOENT)
+			return;
+}
+
+void kill_conclude(struct kill *kill, const struct kill_errors *errors)
+{
+	if (kill->cancel.settled_ns) {
+		await_later(kill);
+		kill_answer_settled(kill);
 	} else {
-		refuse(kill, ER_UNKNOWN, "cannot read the session: %s", strerror(-r));
+		kill_answer_pending(kill, errors);
 	}
 }
 
-static void kill_one(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		     const struct dbps_kill_request *request, const struct dbps_kill_item *item,
-		     struct dbps_kill_answer *ret_answer)
-{
-	struct kill kill = {
-		.request = request,
-		.item = item,
-		.answer = ret_answer,
-		.begin_ns = dbps_clock_ns(),
-	};
+/* --- one kill --- */
 
-	kill.target = (struct dbps_kill_target){
-		.kernel = kernel,
-		.registry = registry,
-		.connection = request->connection,
-		.deadline_ns = kill.begin_ns + (uint64_t)MAX(request->timeout_ms, 0) * 1000000u,
+static int arm(struct kill *kill, struct dbps_session *ret_now)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	struct dbps_place place = dbps_place_of(&target->session);
+	struct dbps_cancel wanted = {
+		.sequence = target->session.sequence,
+		.uid = kill->request->caller->uid,
 	};
-	dbps_audit_asked(&kill.record, request);
-	if (find_session(&kill)) {
-		learn(&kill);
-		if (request->connection)
-			kill_connection(&kill);
-		else
-			kill_query(&kill);
-		disarm(&kill);
+	int r = dbps_kernel_watch_arm(target->kernel, &place, dbps_kill_action(target), &wanted,
+				      dbps_kill_ms_left(target), ret_now);
+
+	kill->armed = r == 0;
+	return r;
+}
+
+static void kill_found(struct kill *kill)
+{
+	struct kill_errors errors;
+	struct dbps_session now;
+	int r;
+
+	learn(kill);
+	if (!kill->target.connection && !kill_has_statement(kill))
+		return;
+	r = arm(kill, &now); /* invariant 2 */
+	if (r < 0) {
+		kill_answer_not_armed(kill, r);
+		return;
 	}
-	dbps_audit_ended(request->audit, &kill.record, ret_answer, kill.acted);
+	if (!kill_judge(kill, &now))
+		return;
+	kill_act_socket(kill, &errors);
+	kill_act_server(kill, &errors);
+	if (kill->answered || !kill_reached(kill, &errors))
+		return;
+	await_outcome(kill, &errors);
+	kill_conclude(kill, &errors);
+}
+
+void kill_end(struct kill *kill)
+{
+	if (kill->armed)
+		dbps_kernel_watch_disarm(kill->target.kernel, kill->target.session.cookie,
+					 dbps_kill_action(&kill->target));
+	kill->armed = false;
+	audit_ended(kill);
 }
 
 void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
 	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)
 {
-	kill_one(kernel, registry, request, NULL, ret_answer);
-}
+	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
+	struct dbps_server_view server;
+	const struct dbps_row *row;
+	struct kill kill;
+	bool known;
+	int r;
 
-void dbps_kill_many(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		    const struct dbps_kill_request *request, struct dbps_kill_item *items, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct dbps_kill_request one = *request;
-
-		one.id = items[i].id;
-		kill_one(kernel, registry, &one, &items[i], &items[i].answer);
+	kill_begin(&kill, kernel, registry, request, ret_answer);
+	r = read_rows(&kill, &rows);
+	if (r < 0) {
+		kill_refuse(&kill, ER_UNKNOWN, "cannot read the sessions: %s", strerror(-r));
+	} else {
+		row = dbps_rows_find(rows, request->id);
+		known = row && row->server != UINT32_MAX &&
+			dbps_registry_by_index(registry, row->server, &server) == 0;
+		if (kill_take(&kill, row, known ? &server : NULL))
+			kill_found(&kill);
 	}
+	kill_end(&kill);
 }

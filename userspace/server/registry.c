@@ -666,24 +666,13 @@ int dbps_link_find_query(struct dbps_registry *registry, uint32_t server, uint64
 	return r < 0 ? r : dbps_link_use_find_query(link, query_id, timeout_ms, ret_id, ret_error);
 }
 
-int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
-			    int timeout_ms, struct dbps_link_error *ret_error)
-{
-	_cleanup_(unref_link) struct dbps_link *link = NULL;
-	int r = get_link(registry, server, &link, ret_error);
-
-	return r < 0 ? r : dbps_link_use_kill(link, "QUERY ID", query_id, timeout_ms, ret_error);
-}
-
-int dbps_link_kill(struct dbps_registry *registry, uint32_t server, uint64_t id, bool connection,
+int dbps_link_kill(struct dbps_registry *registry, uint32_t server, const char *what, uint64_t id,
 		   int timeout_ms, struct dbps_link_error *ret_error)
 {
 	_cleanup_(unref_link) struct dbps_link *link = NULL;
 	int r = get_link(registry, server, &link, ret_error);
 
-	return r < 0 ? r
-		     : dbps_link_use_kill(link, connection ? "CONNECTION" : "QUERY", id, timeout_ms,
-					  ret_error);
+	return r < 0 ? r : dbps_link_use_kill(link, what, id, timeout_ms, ret_error);
 }
 
 int dbps_link_adopt(struct dbps_registry *registry, uint32_t server, int timeout_ms,

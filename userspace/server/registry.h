@@ -116,12 +116,13 @@ int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t
 int dbps_link_find_query(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
 			 int timeout_ms, uint64_t *ret_id, struct dbps_link_error *ret_error);
 
-/** @brief KILL QUERY ID q (MariaDB). -ESRCH when no statement has this id any more. */
-int dbps_link_kill_query_id(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
-			    int timeout_ms, struct dbps_link_error *ret_error);
-
-/** @brief KILL QUERY id, or KILL CONNECTION id. -ESRCH when there is no such connection. */
-int dbps_link_kill(struct dbps_registry *registry, uint32_t server, uint64_t id, bool connection,
+/**
+ * @brief The server's own KILL.
+ * @param what "QUERY" or "CONNECTION" of a connection id; "QUERY ID" of a query id (MariaDB); or
+ * one of these behind "SOFT " (MariaDB).
+ * @return 0; -ESRCH when there is no such connection, or no statement has this query id any more.
+ */
+int dbps_link_kill(struct dbps_registry *registry, uint32_t server, const char *what, uint64_t id,
 		   int timeout_ms, struct dbps_link_error *ret_error);
 
 /**
