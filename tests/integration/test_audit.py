@@ -1,11 +1,13 @@
 """The audit of kills: who, what, why, how and what came of it, for each way to kill and for what was refused,
 over restarts and the death of the daemon, and whatever becomes of its file."""
 
+import ctypes
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -16,6 +18,7 @@ from harness import check, check_equal, need_program, wait
 from test_rights import NOT_OWNER, add_user, check_kill, login, open_directories
 
 ANN, BOB = 47001, 47009
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18
 ISO = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 
 
@@ -72,8 +75,9 @@ def test_kills_by_each_way(t):
     check(0 < row["ms"] < 2000 and row["answer"].startswith("confirmed: statement"), str(row))
 
     number, _ = running(t, server, daemon)
-    daemon.dbps("kill", "--server", server.name, str(number))
+    daemon.dbps("kill", "--server", server.name, "--reason", "disk */ is full", str(number))
     row = kills(daemon, "--limit", "1")[0]
+    check("disk" in row["reason"] and "is full" in row["reason"], f"reason {row['reason']}")
     check_equal((row["outcome"], row["program"]),
                 ("confirmed", os.path.realpath(os.path.join(os.path.dirname(
                     daemon.args[0]), "dbps"))), "by dbps")
@@ -200,6 +204,55 @@ def test_killed_in_the_middle(t):
     daemon.query(f"kill query {server.admin_connection.thread_id()}", server.name)
     check_equal([row["outcome"] for row in kills(daemon)], ["missed", "unknown (dbpsd ended)"],
                 "both")
+
+
+def mount_journal(directory):
+    """For a process: /run with nothing in it but the journal's socket, in a mount namespace of its own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(function, *args):
+        if function(*args) < 0:
+            raise OSError(ctypes.get_errno(), function.__name__)
+
+    def prepare():
+        call(libc.unshare, CLONE_NEWNS)
+        call(libc.mount, b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+        call(libc.mount, b"none", b"/run", b"tmpfs", 0, None)
+        os.makedirs("/run/systemd/journal")
+        call(libc.mount, directory.encode(), b"/run/systemd/journal", None, MS_BIND, None)
+
+    return prepare
+
+
+def test_the_journal(t):
+    """When stderr is the journal, a kill has a field for each column; when it is not any more, a line."""
+    server, daemon = t.pair()
+    directory = os.path.join(t.directory, "journal")
+    os.mkdir(directory)
+    journal = t.keep(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    journal.bind(os.path.join(directory, "socket"))
+    journal.settimeout(10)
+    daemon.stop()
+    log = os.stat(daemon.log)
+    daemon.env["JOURNAL_STREAM"] = f"{log.st_dev}:{log.st_ino}"
+    daemon.kwargs["preexec_fn"] = mount_journal(directory)
+    daemon.start()
+    daemon.wait_server(server)
+    number = server.admin_connection.thread_id()
+    daemon.query(f"kill query {number} /* just so */", server.name)
+    entry = journal.recv(65536).decode().splitlines()
+    for field in ("PRIORITY=5", "DBPS_KILL_OUTCOME=missed", "DBPS_KILL_CALLER=root",
+                  "DBPS_KILL_REASON=just so", f"DBPS_KILL_SERVER={server.name}"):
+        check(field in entry, f"{field} in {entry}")
+    check(any(line.startswith("MESSAGE=kill ") and "missed: nothing" in line for line in entry),
+          str(entry))
+    daemon.stop()
+    daemon.env["JOURNAL_STREAM"] = "1:1"
+    daemon.start()
+    daemon.wait_server(server)
+    daemon.query(f"kill query {number}", server.name)
+    with open(daemon.log) as f:
+        check(any(line.startswith("<5>kill 2 by root") for line in f), "the line")
 
 
 def test_trouble_with_the_file(t):

@@ -3,8 +3,11 @@ ask, and what is told of sessions that one may not see."""
 
 import os
 import pwd
+import subprocess
 
-from harness import check, check_equal, wait
+import pymysql
+
+from harness import check, check_equal, need_program, wait
 
 # Ids that nobody has: what counts is the number.
 PLAIN, LOOKS, KILLS, OTHER = 47001, 47002, 47003, 47009
@@ -294,6 +297,47 @@ def test_grants_tell_the_rule(t):
             check_equal([row[1] for row in reply["rows"]], rules + [own % person.uid], statement)
         reply = person.do("query", name="console", sql="show grants for somebody")
         check_equal(reply["error"][0], 1044, "grants of others")
+
+
+def test_the_protected_are_spared_unless_named(t):
+    """A real backup, a replica's user, and the control link, in a KILL of many; then each by its id."""
+    need_program("mariadb-dump")
+    server, daemon = t.pair()
+    server.run("create database shop", "create table shop.t (a int)", "insert into shop.t values (1)",
+               "create user repl@localhost", "create user app@localhost")
+    t.spawn(["mariadb-dump", "--no-defaults", f"--socket={server.socket}", "--where=sleep(100)=0",
+             "shop", "t"], stdout=subprocess.DEVNULL)
+    dump = wait(lambda: next((row for row in daemon.sessions(server)
+                              if row["info"] and "sleep(100)" in row["info"]), None), "the dump")
+    check_equal((dump["program"], dump["protected"]), ("mysqldump", "protect.programs"), "the dump")
+    replica = t.keep(server.connect(user="repl"))
+    victim = t.keep(server.connect(user="app"))
+    row = daemon.wait_idle(server, replica.thread_id())
+    check_equal(row["protected"], "protect.users", "the replica's user")
+    row = daemon.wait_idle(server, victim.thread_id())
+    check_equal(row["protected"], None, "an ordinary user")
+
+    admin = server.admin_connection.thread_id()
+    daemon.query(f"kill where id <> {admin}", server.name)
+    daemon.wait_gone(server, victim.thread_id())
+    left = {row["server_id"]: row["protected"] for row in daemon.sessions(server)}
+    left.pop(admin, None)
+    others = "control link of another dbpsd"         # one that runs on this host, too
+    left = {number: why for number, why in left.items() if why != others}
+    check_equal(sorted(left.values()),
+                ["control link of dbpsd", "protect.programs", "protect.users"], "who is left")
+    daemon.query("kill user repl", server.name)
+    replica.ping(reconnect=False)
+    for number in (dump["server_id"], replica.thread_id()):
+        daemon.query(f"kill {number}", server.name)
+        daemon.wait_gone(server, number)
+    link = next(number for number, why in left.items() if why == "control link of dbpsd")
+    with daemon.connect(db=server.name) as console, console.cursor() as cursor:
+        try:
+            cursor.execute(f"kill {link}")
+            check(False, "the link was killed")
+        except pymysql.err.MySQLError as error:
+            check_equal(error.args[0], 1105, str(error))
 
 
 def equal_ids(servers, people):
