@@ -1,10 +1,12 @@
 """Emergencies on a real server: orphans, room for new connections, statements that step back."""
 
 import collections
+import contextlib
 import ctypes
 import json
 import os
 import platform
+import random
 import signal
 import socket
 import struct
@@ -19,6 +21,7 @@ from harness import check, check_equal, wait
 import wire
 
 CPU_BOUND = "select benchmark(2000000000, md5('x'))"
+LONG = "select count(*) from alpha.seq_1_to_100000 a, alpha.seq_1_to_100000 b"
 
 
 def pair(t):
@@ -150,6 +153,33 @@ def test_dbps_orphans(t):
     end_statement(server, daemon, w)
 
 
+def test_orphans_can_be_killed(t):
+    """Their socket is gone, so the server has to end them; each answer is told."""
+    server, daemon = pair(t)
+    for form in ("query", "connection"):
+        left = {}
+        for tcp, leave in ((True, lambda w: w.sock.close()), (True, reset),
+                           (False, lambda w: w.sock.close())):
+            w = login(t, server, tcp)
+            running(daemon, server, w, LONG)
+            leave(w)
+            row = wait_orphan(daemon, server, w.id, form)
+            left[w.id] = ("tcp " if tcp else "unix ") + row["orphan"]
+        bystander = login(t, server, True)
+        running(daemon, server, bystander, LONG)
+        with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
+            cursor.execute(f"kill {form} where orphan is not null")
+            rows = {r[0]: r for r in cursor.fetchall()}
+        check_equal(set(rows), set(left), "those that were killed")
+        for number, how in left.items():
+            t.note(f"{form}, {how}: {rows[number][3]}")
+            check_equal(rows[number][1], "confirmed", f"{form}, {how}: {rows[number]}")
+            daemon.wait_gone(server, number)
+            wait(lambda: number not in server.processlist(), "the server to end it")
+        check_equal(daemon.session(server, bystander.id)["info"], LONG, "who has a client")
+        server.run(f"kill {bystander.id}")
+
+
 # --- room for new connections ---
 
 
@@ -262,6 +292,7 @@ def test_dbps_reserve(t):
 
 # --- statements that step back ---
 
+ROUNDS = 4  # dbpsd is killed so often
 SCHED_OTHER, SCHED_BATCH, SCHED_IDLE = 0, 3, 5
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -477,3 +508,102 @@ def test_a_demoted_statement_that_ends_at_once(t):
     check(set(answers) <= {"demoted", "missed", "nothing is running in this session"}, str(answers))
     check(answers["demoted"], "one was demoted")
     wait_priority(row["tid"], (SCHED_OTHER, 0, 0), "all over")
+
+
+def lowered_threads(server):
+    """Threads of the server that run at SCHED_IDLE."""
+    lowered = set()
+    for name in os.listdir(f"/proc/{server.pid}/task"):
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(int(name)) == SCHED_IDLE:
+                lowered.add(int(name))
+    return lowered
+
+
+def test_demote_while_dbpsd_is_killed(t):
+    """At any moment of a storm of DEMOTE: the next start leaves no thread lowered."""
+    server, daemon = t.pair()
+    workers = [login_root(t, server) for _ in range(3)]
+    stop = threading.Event()
+
+    def work(w):
+        while not stop.is_set():
+            w.query("select sleep(0.1)")
+            w.query("select benchmark(3000, md5('x'))")
+
+    def storm():
+        while not stop.is_set():
+            try:
+                with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
+                    while not stop.is_set():
+                        for w in workers:
+                            with contextlib.suppress(pymysql.err.InternalError,
+                                                     pymysql.err.OperationalError):
+                                cursor.execute(f"demote {w.id}")
+                            connection.ping(reconnect=False)
+            except (OSError, pymysql.err.MySQLError):
+                time.sleep(0.005)  # it is being started anew
+
+    threads = [threading.Thread(target=work, args=(w,)) for w in workers]
+    threads += [threading.Thread(target=storm)]
+    for thread in threads:
+        thread.start()
+    found = 0
+    for round_number in range(ROUNDS):
+        time.sleep(random.Random(round_number).uniform(0.05, 0.2))
+        daemon.stop(signal.SIGKILL)
+        found += bool(lowered_threads(server))
+        daemon.start()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    wait(lambda: not lowered_threads(server), "no thread to be lowered", timeout=5)
+    wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")
+    t.note(f"{ROUNDS} times killed, {found} times with a thread lowered")
+
+
+def test_demote_storm_over_many_sessions(t):
+    """Statements of many sessions, demoted, restored, killed and left by their clients at once."""
+    server, daemon = pair(t)
+    stop = threading.Event()
+
+    def work(number):
+        chance = random.Random(number)
+        while not stop.is_set():
+            w = server.wire(tcp=number % 2 == 0)
+            w.login("root") if number % 2 else w.login("app", "secret")
+            ids[number] = w.id
+            for _ in range(chance.randrange(1, 5)):
+                with contextlib.suppress(wire.ServerError, wire.Closed, OSError):
+                    w.query(f"select benchmark({chance.randrange(1, 20000)}, md5('x'))")
+            if chance.random() < 0.3:
+                with contextlib.suppress(OSError):
+                    w.send_command(wire.QUERY, b"select benchmark(20000, md5('x'))")
+            w.sock.close()
+
+    ids = {}
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    answers = collections.Counter()
+    chance = random.Random(7)
+    end = time.monotonic() + 6
+    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
+        while time.monotonic() < end:
+            word = chance.choice(["demote", "demote", "demote", "restore", "kill query", "kill"])
+            number = ids.get(chance.randrange(6))
+            if not number:
+                continue
+            try:
+                cursor.execute(f"{word} {number}")
+                answer = connection._result.message[1:].decode().split(":")[0]
+            except pymysql.err.MySQLError as error:
+                answer = str(error.args[0])
+            answers[f"{word}: {answer}"] += 1
+    stop.set()
+    for thread in threads:
+        thread.join()
+    wait(lambda: not lowered_threads(server), "no thread to be lowered", timeout=5)
+    wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")
+    t.note(str(dict(sorted(answers.items()))))
+    check(answers["demote: demoted"] and answers["restore: restored"], "something was done")
