@@ -606,4 +606,42 @@ def test_demote_storm_over_many_sessions(t):
     wait(lambda: not lowered_threads(server), "no thread to be lowered", timeout=5)
     wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")
     t.note(str(dict(sorted(answers.items()))))
-    check(answers["demote: demoted"] and answers["restore: restored"], "something was done")
+    check(answers["demote: demoted"], "something was demoted")
+
+
+def test_dbps_demote_and_restore(t):
+    server, daemon = pair(t)
+    w = login(t, server, True)
+    row = running(daemon, server, w, "select sleep(60)")
+    where = ("--server", server.name)
+    r = daemon.dbps("demote", str(w.id), "--reason", "let it wait", *where)
+    check(r.stdout.startswith(f"{w.id}: demoted: statement 1 runs in thread {row['tid']} at"), r.stdout)
+    check_equal(priority(row["tid"])[0], SCHED_IDLE, "its policy")
+    (told,) = json.loads(daemon.dbps("restore", str(w.id), "--json", *where).stdout)
+    check_equal((told["id"], told["outcome"]), (w.id, "restored"), "restore --json")
+    check_equal(daemon.dbps("restore", str(w.id), *where, check_exit=False).returncode, 6, "again")
+    r = daemon.dbps("demote", "99999999", check_exit=False)
+    check(r.returncode == 4 and "Unknown thread id" in r.stderr, f"{r.returncode}: {r.stderr}")
+    kills = json.loads(daemon.dbps("kills", "--json").stdout)
+    acts = [(k["kill"], k["outcome"], k["reason"], k["how"]) for k in kills[:4]]
+    check_equal(acts[3], ("/* let it wait */ demote %d" % w.id, "confirmed", "let it wait",
+                          "SCHED_IDLE"), f"dbps kills: {acts}")
+    check_equal([a[1] for a in acts], ["refused", "missed", "confirmed", "confirmed"], "outcomes")
+    statement(daemon, server, f"kill {w.id}")
+
+
+def test_dbps_orphans_kill(t):
+    server, daemon = pair(t)
+    where = ("--server", server.name)
+    check_equal(daemon.dbps("orphans", "--kill", "lunch", check_exit=False).returncode, 2, "no such")
+    check_equal(daemon.dbps("orphans", "--dry-run", check_exit=False).returncode, 2, "no --kill")
+    w = login(t, server, True)
+    running(daemon, server, w, LONG)
+    w.sock.close()
+    wait_orphan(daemon, server, w.id, "closed")
+    rows = json.loads(daemon.dbps("orphans", "--kill", "query", "--dry-run", "--json",
+                                  *where).stdout)
+    check_equal([r["id"] for r in rows], [w.id], "--dry-run")
+    r = daemon.dbps("orphans", "--kill", "query", "--reason", "nobody waits for it", *where)
+    check("confirmed" in r.stdout, r.stdout)
+    daemon.wait_gone(server, w.id)

@@ -32,6 +32,7 @@ enum dbps_cli_option {
 	DBPS_OPT_SOFT = 1 << 13,
 	DBPS_OPT_AFTER = 1 << 14,
 	DBPS_OPT_REASON = 1 << 15,
+	DBPS_OPT_KILL = 1 << 16,
 };
 
 struct dbps_cli {
@@ -43,6 +44,7 @@ struct dbps_cli {
 	unsigned long long limit; /* --limit; 0: not given */
 	/* Of kill; NULL: not given. */
 	const char *where, *user, *order_by, *after, *reason;
+	const char *kill; /* of orphans, what to end; NULL: nothing */
 	enum dbps_format format;
 	int n_args;
 	char **args; /* what follows the command */
@@ -67,6 +69,8 @@ enum dbps_exit dbps_command_ps(struct dbps_cli *cli);
 enum dbps_exit dbps_command_kill(struct dbps_cli *cli);
 enum dbps_exit dbps_command_orphans(struct dbps_cli *cli);
 enum dbps_exit dbps_command_kills(struct dbps_cli *cli);
+enum dbps_exit dbps_command_demote(struct dbps_cli *cli);
+enum dbps_exit dbps_command_restore(struct dbps_cli *cli);
 enum dbps_exit dbps_command_reserve(struct dbps_cli *cli);
 enum dbps_exit dbps_command_servers(struct dbps_cli *cli);
 enum dbps_exit dbps_command_sql(struct dbps_cli *cli);

@@ -46,15 +46,20 @@ const struct dbps_command dbps_commands[] = {
 	 "  dbps kill --server mariadb-3307 connection 7",
 	 dbps_command_kill},
 	{"orphans", "", "list the sessions that execute though their client has gone",
-	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_CSV, 0, 0,
+	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_CSV | DBPS_OPT_KILL | DBPS_OPT_DRY_RUN |
+		 DBPS_OPT_REASON,
+	 0, 0,
 	 "Lists what is executed for a client that has gone, and how it went: closed (over\n"
 	 "TCP: it sends nothing more, though it could still read), reset (by the client),\n"
 	 "timed out, cut (from this side, as by a KILL), gone (why is not known). A client\n"
 	 "host that vanished without a word cannot be told from a silent one.\n"
 	 "--json and --csv have all columns of a session and the whole statement.\n"
+	 "With --kill ends them, and says for each what the kernel then saw, as dbps kill\n"
+	 "does; what is protected is spared. Their socket is gone: it takes a control link.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps orphans\n"
+	 "  dbps orphans --kill query --dry-run\n"
 	 "  dbps orphans --json | jq '.[] | select(.orphan_ms > 60000) | .id'",
 	 dbps_command_orphans},
 	{"kills", "", "list the last kills: who, what, why, and what came of them",
@@ -68,6 +73,25 @@ const struct dbps_command dbps_commands[] = {
 	 "  dbps kills --limit 20\n"
 	 "  dbps kills --json | jq '.[] | select(.outcome == \"refused\")'",
 	 dbps_command_kills},
+	{"demote", "ID...", "let a statement run only when nothing else wants to",
+	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_REASON, 1, -1,
+	 "Gives the thread of the session's statement the lowest priority there is for\n"
+	 "processors and disks (SCHED_IDLE, idle I/O), until the statement ends, until dbps\n"
+	 "restore, or until dbpsd stops: a way between to wait and to kill. It keeps its\n"
+	 "locks, and who waits for one waits longer. Only of servers that have a thread for\n"
+	 "each connection.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps demote 41\n"
+	 "  dbps ps --json | jq '.[] | select(.demoted == 1) | .id'",
+	 dbps_command_demote},
+	{"restore", "ID...", "undo dbps demote before the statement ends",
+	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_REASON, 1, -1,
+	 "Gives the thread back the priority that it had.\n"
+	 "\n"
+	 "Examples:\n"
+	 "  dbps restore 41",
+	 dbps_command_restore},
 	{"reserve", "N", "drop idle sessions until N connections of a server are free",
 	 DBPS_OPT_SERVER | DBPS_OPT_DRY_RUN | DBPS_OPT_JSON | DBPS_OPT_CSV, 1, 1,
 	 "When a server has no connection left, drops so many of its sessions that N are\n"

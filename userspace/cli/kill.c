@@ -1,7 +1,7 @@
 /*
- * dbps kill: one KILL for each id, or one for a condition or a user, and what the kernel then saw.
- * The console says the outcome in the info of its OK, "confirmed: …", "missed: …" or "pending: …",
- * or in a row for each session.
+ * dbps kill: one KILL (or DEMOTE, or RESTORE) for each id, or one for a condition or a user, and
+ * what the kernel then saw. The console says the outcome in the info of its OK, "confirmed: …",
+ * "missed: …" or "pending: …", or in a row for each session.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,7 +22,8 @@ static const struct {
 } outcomes[] = {
 	{"confirmed", DBPS_EXIT_OK},	{"missed", DBPS_EXIT_MISSED},
 	{"pending", DBPS_EXIT_PENDING}, {"refused", DBPS_EXIT_REFUSED},
-	{"spared", DBPS_EXIT_OK},
+	{"spared", DBPS_EXIT_OK},	{"demoted", DBPS_EXIT_OK},
+	{"restored", DBPS_EXIT_OK},
 };
 
 enum dbps_exit dbps_kill_outcome(const char *info, const char **ret_outcome)
@@ -118,7 +119,10 @@ int dbps_kill_statement(const struct dbps_cli *cli, const char *kind, const uint
 		return -ENOMEM;
 	if (cli->reason)
 		write_reason(out, cli->reason);
-	fprintf(out, "KILL %s%s ", cli->given & DBPS_OPT_SOFT ? "SOFT " : "", kind);
+	if (kind)
+		fprintf(out, "KILL %s%s ", cli->given & DBPS_OPT_SOFT ? "SOFT " : "", kind);
+	else
+		fprintf(out, "%s ", cli->command->name);
 	if (id)
 		fprintf(out, "%" PRIu64, *id);
 	else
@@ -212,7 +216,7 @@ static enum dbps_exit kill_each(struct dbps_cli *cli, const char *kind, const ui
 }
 
 /* All ids are read before the first one is acted on. */
-static enum dbps_exit kill_ids(struct dbps_cli *cli, const char *kind, char **words, int n)
+enum dbps_exit dbps_kill_ids(struct dbps_cli *cli, const char *kind, char **words, int n)
 {
 	_cleanup_free_ uint64_t *ids = calloc((size_t)n + 1, sizeof(*ids));
 	enum dbps_exit exit = DBPS_EXIT_OK;
@@ -222,8 +226,8 @@ static enum dbps_exit kill_ids(struct dbps_cli *cli, const char *kind, char **wo
 	for (int i = 0; i < n; i++)
 		if (dbps_kill_parse_id(words[i], &ids[i]) < 0)
 			return dbps_output_fail(cli, DBPS_EXIT_USAGE, 0,
-						"kill: '%s' is not an ID (dbps ps shows them)",
-						words[i]);
+						"%s: '%s' is not an ID (dbps ps shows them)",
+						cli->command->name, words[i]);
 	exit = dbps_cli_connect(cli);
 	return exit == DBPS_EXIT_OK ? kill_each(cli, kind, ids, n) : exit;
 }
@@ -266,7 +270,7 @@ static enum dbps_exit say_user(struct dbps_cli *cli)
 	return dbps_exit_worse(exit, dbps_cli_say_warnings(cli));
 }
 
-static enum dbps_exit kill_chosen(struct dbps_cli *cli, const char *kind)
+enum dbps_exit dbps_kill_chosen(struct dbps_cli *cli, const char *kind)
 {
 	_cleanup_free_ char *statement = NULL;
 	struct dbps_table table = {0};
@@ -321,12 +325,12 @@ enum dbps_exit dbps_command_kill(struct dbps_cli *cli)
 	const char *first = cli->n_args > 0 ? cli->args[0] : "";
 	bool query = strcasecmp(first, "query") == 0;
 	bool named = query || strcasecmp(first, "connection") == 0;
-	const char *kind = query ? "QUERY" : "CONNECTION";
+	const char *kind = query ? DBPS_KILL_QUERY : DBPS_KILL_CONNECTION;
 	const char *wrong = check(cli, query, cli->n_args - named);
 
 	if (wrong)
 		return dbps_output_fail(cli, DBPS_EXIT_USAGE, 0, "kill: %s", wrong);
 	if (cli->where || cli->user)
-		return kill_chosen(cli, kind);
-	return kill_ids(cli, kind, cli->args + named, cli->n_args - named);
+		return dbps_kill_chosen(cli, kind);
+	return dbps_kill_ids(cli, kind, cli->args + named, cli->n_args - named);
 }

@@ -20,13 +20,22 @@ int dbps_kill_parse_id(const char *text, uint64_t *ret_id);
 enum dbps_exit dbps_kill_outcome(const char *info, const char **ret_outcome);
 
 /**
- * @brief Write the KILL that the options ask for.
- * @param kind QUERY or CONNECTION.
+ * @brief Write the KILL, or what else is done to sessions, that the options ask for.
+ * @param kind QUERY or CONNECTION; NULL: it is no KILL, the command's name is the statement's.
  * @param id One session; NULL: those of --where or --user.
  * @param ret_statement Owned by the caller (free()).
  * @return 0 or -ENOMEM.
  */
 int dbps_kill_statement(const struct dbps_cli *cli, const char *kind, const uint64_t *id,
 			char **ret_statement);
+
+#define DBPS_KILL_QUERY	     "QUERY"
+#define DBPS_KILL_CONNECTION "CONNECTION"
+
+/** @brief Send it for each id and say what became of it. The worst of all. */
+enum dbps_exit dbps_kill_ids(struct dbps_cli *cli, const char *kind, char **words, int n);
+
+/** @brief Send it for those of --where or --user and say what became of each. */
+enum dbps_exit dbps_kill_chosen(struct dbps_cli *cli, const char *kind);
 
 #endif

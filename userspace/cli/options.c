@@ -50,6 +50,8 @@ static const struct option_row rows[] = {
 	{DBPS_OPT_AFTER, "after", 0, NEEDS_VALUE, "WHAT",
 	 "let it end its `statement` or `transaction` first, then close"},
 	{DBPS_OPT_REASON, "reason", 0, NEEDS_VALUE, "TEXT", "why, for dbps kills"},
+	{DBPS_OPT_KILL, "kill", 0, NEEDS_VALUE, "WHAT",
+	 "end their `query`, or close the `connection`"},
 	{DBPS_OPT_HELP, "help", 'h', NO_VALUE, NULL, "this text"},
 	{DBPS_OPT_VERSION, "version", 'V', NO_VALUE, NULL, "as dbps version"},
 };
@@ -133,6 +135,9 @@ static enum dbps_exit apply(struct dbps_cli *cli, enum dbps_cli_option bit, cons
 		break;
 	case DBPS_OPT_AFTER:
 		cli->after = value;
+		break;
+	case DBPS_OPT_KILL:
+		cli->kill = value;
 		break;
 	case DBPS_OPT_REASON:
 		cli->reason = value;
