@@ -17,7 +17,7 @@ static struct dbps_daemon test_daemon = {.config = {.socket = (char *)"/run/dbps
 						    .max_connections = 9,
 						    .kill_wait_ms = 1234,
 						    .sql_time_limit_ms = 5000,
-						    .sql_memory_limit_mib = 64}};
+						    .sql_memory_limit_mib = 32}};
 static struct sql_counters counters;
 static struct sql_connection connection;
 
@@ -30,7 +30,7 @@ static inline int set_up(void **state)
 	if (dbps_audit_open(&no_file, &test_daemon.audit) < 0)
 		return -1;
 	test_daemon.config.sql_time_limit_ms = 5000;
-	test_daemon.config.sql_memory_limit_mib = 64;
+	test_daemon.config.sql_memory_limit_mib = 32;
 	memset(&connection, 0, sizeof(connection));
 	connection.daemon = &test_daemon;
 	connection.counters = &counters;

@@ -173,6 +173,8 @@ static void like_is_that_of_sql(void **state)
 	assert_true(sql_like("%on", "version"));
 	assert_true(sql_like("%s%o%", "version"));
 	assert_true(sql_like("v_rsion", "version"));
+	assert_true(sql_like("v_rsion_", "v\xc3\xa9rsion\xe2\x82\xac"));
+	assert_true(sql_like("_", "\xc3"));
 	assert_true(sql_like("wait\\_timeout", "wait_timeout"));
 	assert_false(sql_like("wait\\_timeout", "waitxtimeout"));
 	assert_false(sql_like("", "version"));

@@ -8,8 +8,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "console.h"
+#include "sql/memory.h"
 #include "sql/query.h"
 
 static void any_select_works(void **state)
@@ -308,8 +310,80 @@ static void memory_is_limited(void **state)
 	become(1001, "app", DBPS_RIGHT_PROCESS);
 	assert_many("select count(*) from (select i, hex(randomblob(50)) h from n order by h)",
 		    "ERR 3170 HY000: ");
-	test_daemon.config.sql_memory_limit_mib = 64;
+	test_daemon.config.sql_memory_limit_mib = 32;
 	assert_answer("select count(*) from processlist", "count(*)\n4\n");
+}
+
+static pthread_barrier_t step;
+
+/* As much as one statement may have, of a caller without SUPER. */
+static void *hold_memory(void *data)
+{
+	void *held;
+
+	(void)data;
+	sql_memory_begin(4 << 20, true);
+	held = sqlite3_malloc64((4 << 20) - 8192);
+	pthread_barrier_wait(&step);
+	pthread_barrier_wait(&step);
+	sqlite3_free(held);
+	sql_memory_end();
+	return held;
+}
+
+static void *take_memory(bool shares)
+{
+	void *taken;
+
+	sql_memory_begin(4 << 20, shares);
+	taken = sqlite3_malloc64(1 << 20);
+	sqlite3_free(taken);
+	sql_memory_end();
+	return taken;
+}
+
+static void memory_of_others_is_limited_together_and_keeps_nobody_from_running(void **state)
+{
+	pthread_t threads[SQL_MEMORY_SHARES];
+
+	(void)state;
+	free(ask("select 1 from processlist")); /* SQLite makes what it keeps */
+	pthread_barrier_init(&step, NULL, SQL_MEMORY_SHARES + 1);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, hold_memory, NULL), 0);
+	pthread_barrier_wait(&step);
+	test_daemon.config.sql_memory_limit_mib = 4;
+	assert_null(take_memory(true));
+	assert_non_null(take_memory(false));
+	assert_answer("select count(*) from processlist", "count(*)\n4\n");
+	become(1001, "app", DBPS_RIGHT_PROCESS);
+	assert_answer_begins("select count(*) from processlist", "ERR ");
+	pthread_barrier_wait(&step);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+		void *held = NULL;
+
+		assert_int_equal(pthread_join(threads[i], &held), 0);
+		assert_non_null(held);
+	}
+	pthread_barrier_destroy(&step);
+	assert_non_null(take_memory(true));
+	assert_answer("select count(*) from processlist", "count(*)\n4\n");
+}
+
+/* Each table of WITH reads the one before twice: compiled, it would be 2 to the power of 40. */
+static void compiling_is_limited(void **state)
+{
+	_cleanup_free_ char *statement = malloc(10000);
+	size_t len;
+
+	(void)state;
+	test_daemon.config.sql_memory_limit_mib = 4;
+	len = (size_t)sprintf(statement, "with c0 as (select id from processlist)");
+	for (int i = 1; i < 40; i++)
+		len += (size_t)sprintf(statement + len, ", c%d as (select a.id from c%d a, c%d b)",
+				       i, i - 1, i - 1);
+	sprintf(statement + len, " select * from c39");
+	assert_answer_begins(statement, "ERR 3170 HY000: ");
 }
 
 static void statements_are_limited(void **state)
@@ -329,11 +403,16 @@ static void statements_are_limited(void **state)
 	memset(statement + len + 301, ')', 300);
 	statement[len + 601] = '\0';
 	assert_answer_begins(statement, "ERR 1064 ");
-	memset(statement, 'x', 5000);
+	len = (size_t)sprintf(statement, "select 1 from processlist");
+	for (int i = 1; i < 50; i++)
+		len += (size_t)sprintf(statement + len, " union select 1 from processlist");
+	assert_answer(statement, "1\n1\n");
+	sprintf(statement + len, " union select 1 from processlist");
+	assert_answer(statement, "ERR 1064 42000: A statement may have at most 50 SELECTs");
 	len = (size_t)sprintf(statement, "select 1 from processlist where user like '%%");
 	memset(statement + len, 'a', 2000);
 	sprintf(statement + len + 2000, "'");
-	assert_answer(statement, "1\n");
+	assert_answer(statement, "ERR 1064 42000: LIKE pattern is too long");
 }
 
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -354,6 +433,8 @@ int main(void)
 		test(sqlite_itself_may_only_select),
 		test(time_is_limited),
 		test(memory_is_limited),
+		test(memory_of_others_is_limited_together_and_keeps_nobody_from_running),
+		test(compiling_is_limited),
 		test(statements_are_limited),
 	};
 

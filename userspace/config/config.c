@@ -37,10 +37,10 @@ const struct dbps_config_key dbps_config_keys[] = {
 	 "Texts of prepared statements kept, over all sessions; the oldest are forgotten first."},
 	{"sql", "time_limit_ms", DBPS_CONFIG_NUMBER, AT(sql_time_limit_ms), "ms", "5000", 10,
 	 3600000, "How long a SELECT over the sessions, or the choice of a KILL WHERE, may take."},
-	{"sql", "memory_limit_mib", DBPS_CONFIG_NUMBER, AT(sql_memory_limit_mib), "MiB", "64", 4,
-	 4096,
-	 "Memory that all of these together may take, callers without SUPER half of it; and the "
-	 "largest result."},
+	{"sql", "memory_limit_mib", DBPS_CONFIG_NUMBER, AT(sql_memory_limit_mib), "MiB", "32", 4,
+	 1024,
+	 "Memory that one of these may take, its result included; all of callers without SUPER "
+	 "together four times that."},
 	{"access", "process", DBPS_CONFIG_TEXT, AT(process), "", "none", 0, 0,
 	 "Who sees all sessions besides root: users, and groups as @group, with blanks between."},
 	{"access", "super", DBPS_CONFIG_TEXT, AT(super), "", "none", 0, 0,

@@ -28,7 +28,7 @@ struct dbps_config {
 	unsigned int prepared_max; /* prepared texts kept, all sessions */
 	/* [sql] */
 	unsigned int sql_time_limit_ms;	   /* of one statement */
-	unsigned int sql_memory_limit_mib; /* of all together, and of one result */
+	unsigned int sql_memory_limit_mib; /* of one statement */
 	/* [access] */
 	char *process;
 	char *super;

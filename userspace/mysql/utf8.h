@@ -7,6 +7,8 @@
 
 #include <stddef.h>
 
+#define UTF8_MAX 4 /* bytes of a character */
+
 /** @return Bytes of the character at `text`, 1 to 4; 0 when it is not well formed or cut off. */
 size_t utf8_char_len(const char *text, size_t left);
 

@@ -4,10 +4,18 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <string.h>
 #include <strings.h>
 
 #include "cleanup.h"
+#include "mysql/utf8.h"
 #include "sql/input.h"
+
+/* Bytes that are no UTF-8 are characters of their own. */
+static size_t character_len(const char *text)
+{
+	return utf8_char_len(text, strnlen(text, UTF8_MAX)) ?: 1;
+}
 
 bool sql_like(const char *pattern, const char *text)
 {
@@ -20,9 +28,10 @@ bool sql_like(const char *pattern, const char *text)
 		if (*pattern == '%') {
 			star = ++pattern;
 			star_text = text;
-		} else if ((want == '_' && !escaped) ||
-			   (want &&
-			    tolower((unsigned char)want) == tolower((unsigned char)*text))) {
+		} else if (want == '_' && !escaped) {
+			pattern++;
+			text += character_len(text);
+		} else if (want && tolower((unsigned char)want) == tolower((unsigned char)*text)) {
 			pattern += 1 + escaped;
 			text++;
 		} else if (star) {

@@ -13,6 +13,8 @@
 #include "cleanup.h"
 #include "mysql/utf8.h"
 
+#define LIKE_PATTERN_MAX 1000 /* bytes */
+
 /* ---------------------------------------------------------------- facts --------------------- */
 
 static void set_integer(struct sql_fact *fact, uint64_t value)
@@ -193,10 +195,11 @@ static size_t characters(const char *text, sqlite3_int64 n)
 
 static sqlite3_int64 count_characters(const char *text)
 {
+	const char *end = text + strlen(text);
 	sqlite3_int64 n = 0;
 
-	for (; *text; n++)
-		text += utf8_char_len(text, strlen(text)) ?: 1;
+	for (; text < end; n++)
+		text += utf8_char_len(text, (size_t)(end - text)) ?: 1;
 	return n;
 }
 
@@ -280,10 +283,17 @@ static void choose(sqlite3_context *context, int argc, sqlite3_value **argv)
 	sqlite3_result_value(context, argv[sqlite3_value_double(argv[0]) != 0 ? 1 : 2]);
 }
 
-/* X LIKE Y is like(Y, X). As in MySQL a backslash takes the meaning of what follows it. */
+/*
+ * X LIKE Y is like(Y, X). As in MySQL a backslash takes the meaning of what follows it. The time
+ * that it takes rises with the product of the lengths.
+ */
 static void like(sqlite3_context *context, int argc, sqlite3_value **argv)
 {
-	if (!any_null(argc, argv))
+	if (any_null(argc, argv))
+		return;
+	if (sqlite3_value_bytes(argv[0]) > LIKE_PATTERN_MAX)
+		sqlite3_result_error(context, "LIKE pattern is too long", -1);
+	else
 		sqlite3_result_int(context, sql_like(text_of(argv[0]), text_of(argv[1])));
 }
 

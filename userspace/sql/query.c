@@ -4,8 +4,9 @@
  * 2. Temporary tables and sorters stay in memory, so that no file is ever written.
  * 3. The progress handler looks at the clock, the memory and the caller's wish every so many steps
  *    of the virtual machine; one step is bounded by the length of its values.
- * 4. SQLite's memory is limited for all statements together. One whose caller is without SUPER is
- *    stopped at half of that, so that it cannot keep an administrator's from running.
+ * 4. Memory is the statement's own (memory.h): no other can make it fail.
+ * 5. Compiling cannot be interrupted. It is bounded by the length of the statement, by its memory,
+ *    and by how deep it is nested, which is what its stack depends on.
  */
 #include "sql/query.h"
 
@@ -17,9 +18,12 @@
 #include "cleanup.h"
 #include "daemon/daemon.h"
 #include "server/client.h"
+#include "session/lexer.h"
 #include "sql/functions.h"
+#include "sql/memory.h"
 
 #define STEPS_BETWEEN_LOOKS 1000
+#define SELECTS_MAX	    50 /* they took 100 KiB of the 256 of the stack at most */
 
 /* ---------------------------------------------------------------- limits -------------------- */
 
@@ -27,17 +31,12 @@ static const struct {
 	int id, value;
 } limits[] = {
 	{SQLITE_LIMIT_LENGTH, SQL_VALUE_MAX},	  {SQLITE_LIMIT_SQL_LENGTH, 64 << 10},
-	{SQLITE_LIMIT_EXPR_DEPTH, 100},		  {SQLITE_LIMIT_COLUMN, 500},
+	{SQLITE_LIMIT_EXPR_DEPTH, 200},		  {SQLITE_LIMIT_COLUMN, 500},
 	{SQLITE_LIMIT_COMPOUND_SELECT, 50},	  {SQLITE_LIMIT_VDBE_OP, 100000},
 	{SQLITE_LIMIT_FUNCTION_ARG, 100},	  {SQLITE_LIMIT_ATTACHED, 0},
 	{SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000}, {SQLITE_LIMIT_TRIGGER_DEPTH, 1},
 	{SQLITE_LIMIT_WORKER_THREADS, 0},
 };
-
-static sqlite3_int64 memory_limit(const struct sql_connection *connection)
-{
-	return (sqlite3_int64)connection->daemon->config.sql_memory_limit_mib << 20;
-}
 
 bool sql_interrupted(const struct sql_connection *connection)
 {
@@ -46,7 +45,7 @@ bool sql_interrupted(const struct sql_connection *connection)
 	return poll(&client, 1, 0) > 0 && client.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
-/* Invariants 3 and 4. */
+/* Invariant 3. */
 static int look(void *data)
 {
 	struct sql_query *query = data;
@@ -54,9 +53,6 @@ static int look(void *data)
 
 	if (dbps_clock_ns() > query->deadline_ns)
 		query->stop = SQL_STOP_TIME;
-	else if (!(connection->caller.rights & DBPS_RIGHT_SUPER) &&
-		 sqlite3_memory_used() > memory_limit(connection) / 2)
-		query->stop = SQL_STOP_MEMORY;
 	else if (sql_interrupted(connection))
 		query->stop = SQL_STOP_INTERRUPTED;
 	return query->stop != SQL_STOP_NONE;
@@ -121,7 +117,6 @@ static int open_database(struct sql_query *query)
 	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY | SQLITE_OPEN_NOMUTEX;
 	int r;
 
-	sqlite3_hard_heap_limit64(memory_limit(query->connection));
 	r = sqlite3_open_v2(":memory:", &query->db, flags, NULL);
 	if (!r)
 		r = configure(query);
@@ -137,6 +132,8 @@ int sql_query_open(struct sql_connection *connection, struct sql_query *ret_quer
 		.connection = connection,
 		.deadline_ns = dbps_clock_ns() + limit_ns,
 	};
+	sql_memory_begin((size_t)connection->daemon->config.sql_memory_limit_mib << 20,
+			 !(connection->caller.rights & DBPS_RIGHT_SUPER));
 	r = sql_sessions_read(connection, &ret_query->sessions);
 	if (!r)
 		r = open_database(ret_query);
@@ -152,13 +149,32 @@ void sql_query_done(struct sql_query *query)
 	sql_sessions_done(&query->sessions);
 	query->statement = NULL;
 	query->db = NULL;
+	sql_memory_end();
+}
+
+/* Each level of nesting that SQLite walks down on its stack has one of these words. */
+static bool is_nested_little(const char *sql)
+{
+	struct dbps_lexer lexer = {.at = sql, .end = sql + strlen(sql), .no_backslash = true};
+	struct dbps_token token;
+	unsigned int selects = 0;
+
+	do {
+		token = dbps_lexer_next(&lexer);
+		selects += dbps_token_is(&token, "select") || dbps_token_is(&token, "values");
+	} while (token.type != DBPS_TOKEN_END);
+	return selects <= SELECTS_MAX;
 }
 
 /* A parameter would silently be NULL. */
 int sql_query_prepare(struct sql_query *query, const char *sql)
 {
 	const char *tail = "";
-	int r = sqlite3_prepare_v2(query->db, sql, -1, &query->statement, &tail);
+	int r;
+
+	if (!is_nested_little(sql))
+		return SQLITE_FULL;
+	r = sqlite3_prepare_v2(query->db, sql, -1, &query->statement, &tail);
 
 	if (!r && (!query->statement || *tail || sqlite3_bind_parameter_count(query->statement)))
 		r = SQLITE_MISUSE;
@@ -206,10 +222,6 @@ static int refuse_stopped(const struct sql_query *query)
 			"Query execution was interrupted, maximum statement execution time "
 			"exceeded (sql.time_limit_ms = %u)",
 			config->sql_time_limit_ms);
-	if (query->stop == SQL_STOP_MEMORY)
-		return sql_error(connection, ER_CAPACITY_EXCEEDED,
-				 "Memory capacity exceeded (sql.memory_limit_mib = %u)",
-				 config->sql_memory_limit_mib);
 	return sql_error(connection, ER_QUERY_INTERRUPTED, "Query execution was interrupted");
 }
 
@@ -227,6 +239,9 @@ int sql_query_refuse(const struct sql_query *query, int code)
 				 connection->daemon->config.sql_memory_limit_mib);
 	case SQLITE_TOOBIG:
 		return sql_error(connection, ER_DATA_TOO_LONG, "%s", text);
+	case SQLITE_FULL:
+		return sql_error(connection, ER_SYNTAX_ERROR,
+				 "A statement may have at most %d SELECTs", SELECTS_MAX);
 	case SQLITE_MISUSE:
 		return sql_error(connection, ER_SYNTAX_ERROR,
 				 "dbps takes one statement, without parameters");

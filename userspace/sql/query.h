@@ -13,7 +13,7 @@
 /* The longest text, and the longest row within SQLite; so no call of a function takes long. */
 #define SQL_VALUE_MAX (256u << 10)
 
-enum sql_stop { SQL_STOP_NONE, SQL_STOP_TIME, SQL_STOP_MEMORY, SQL_STOP_INTERRUPTED };
+enum sql_stop { SQL_STOP_NONE, SQL_STOP_TIME, SQL_STOP_INTERRUPTED };
 
 struct sql_query {
 	struct sql_connection *connection;

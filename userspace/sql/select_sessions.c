@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "daemon/daemon.h"
 #include "mysql/result.h"
 #include "sql/query.h"
 #include "sql/statements.h"
@@ -37,7 +36,7 @@ struct result {
 	struct column *columns;
 	size_t n_columns, n_rows;
 	char *cells;
-	size_t len, cap, max;
+	size_t len, cap;
 };
 
 static void free_result(struct result *result)
@@ -45,19 +44,18 @@ static void free_result(struct result *result)
 	for (size_t i = 0; i < result->n_columns; i++)
 		free(result->columns[i].name);
 	free(result->columns);
-	free(result->cells);
+	sqlite3_free(result->cells);
 }
 
+/* It counts as the statement's memory, too. */
 static void *add_bytes(struct result *result, size_t len)
 {
 	size_t need = result->len + len, cap = result->cap;
 	char *cells;
 
-	if (need > result->max)
-		return NULL;
 	while (cap < need)
 		cap = cap ? cap * 2 : 16384;
-	cells = cap > result->cap ? realloc(result->cells, cap) : result->cells;
+	cells = cap > result->cap ? sqlite3_realloc64(result->cells, cap) : result->cells;
 	if (!cells)
 		return NULL;
 	result->cells = cells;
@@ -236,8 +234,7 @@ static int collect(struct sql_query *query, const char *sql, struct result *resu
 static int run(struct sql_connection *connection, const char *sql)
 {
 	_cleanup_(sql_query_done) struct sql_query query = {0};
-	_cleanup_(free_result) struct result result = {
-		.max = (size_t)connection->daemon->config.sql_memory_limit_mib << 20};
+	_cleanup_(free_result) struct result result = {0};
 	int r = sql_query_open(connection, &query);
 
 	if (r)
