@@ -16,7 +16,7 @@ import time
 
 import pymysql
 
-from harness import check, check_equal, wait
+from harness import check, check_equal, stop_process, wait
 
 import wire
 
@@ -645,3 +645,22 @@ def test_dbps_orphans_kill(t):
     r = daemon.dbps("orphans", "--kill", "query", "--reason", "nobody waits for it", *where)
     check("confirmed" in r.stdout, r.stdout)
     daemon.wait_gone(server, w.id)
+
+
+def test_kill_gives_the_priority_back_first(t):
+    """While the server is stopped nothing of it can end, and the thread has its priority all the same."""
+    server, daemon = pair(t)
+    for form in ("kill query", "kill"):
+        w = login(t, server, True)
+        tid, before = demote(daemon, server, w, LONG)
+        stop_process(server.pid)
+        try:
+            with contextlib.suppress(pymysql.err.MySQLError):
+                statement(daemon, server, f"{form} {w.id}")
+            check_equal(priority(tid), before, form)
+            check_equal(daemon.session(server, w.id)["info"], LONG, "it has not ended")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        server.run(f"kill {w.id}")
+        daemon.wait_gone(server, w.id)
+    wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")

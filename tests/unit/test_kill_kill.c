@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "kernel/kernel.h"
+#include "kill/demote.h"
 #include "kill/kill.h"
 #include "kill/reset.h"
 #include "server/client.h"
@@ -188,6 +189,12 @@ bool dbps_caller_kills(const struct dbps_caller *caller, const struct dbps_row *
 }
 
 /* --- the kernel side --- */
+
+void dbps_demotions_lift(struct dbps_demotions *demotions, uint64_t cookie)
+{
+	(void)demotions;
+	assert_int_equal(cookie, COOKIE);
+}
 
 int dbps_kernel_watch_arm(struct dbps_kernel *kernel, const struct dbps_place *place, __u32 action,
 			  const struct dbps_cancel *wanted, int timeout_ms,

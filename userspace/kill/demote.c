@@ -14,7 +14,8 @@
  * 5. Threads that a lowered one makes inherit its policy (InnoDB starts I/O threads from whoever
  * needs one). They get back what their maker had: in every slice, when it is given back, and once
  * more a moment later, for one that was just being made.
- * 6. An end undoes it, in every order: of the statement (the keeper), by RESTORE, of dbpsd (all are
+ * 6. An end undoes it, in every order: of the statement (the keeper), by RESTORE, by a KILL before
+ * it acts (or the statement would take long to end, and its rollback longer), of dbpsd (all are
  * given back before the kernel side is closed), of a dbpsd that was killed (the next one reads the
  * file before it serves).
  */
@@ -617,6 +618,19 @@ void dbps_demote_undo(struct dbps_demotions *demotions, const struct dbps_kill_r
 	if (find_session(&act))
 		undo(&act);
 	end_act(&act);
+}
+
+void dbps_demotions_lift(struct dbps_demotions *demotions, uint64_t cookie)
+{
+	struct demotion *d;
+
+	if (!demotions)
+		return;
+	pthread_mutex_lock(&demotions->lock);
+	d = find_demotion(demotions, cookie);
+	if (d)
+		give_back(d);
+	pthread_mutex_unlock(&demotions->lock);
 }
 
 /* ---------------------------------------------------------------- life ---------------------- */

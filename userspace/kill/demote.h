@@ -30,6 +30,9 @@ void dbps_demotions_free(struct dbps_demotions *demotions);
 void dbps_demote(struct dbps_demotions *demotions, const struct dbps_kill_request *request,
 		 struct dbps_kill_answer *ret_answer);
 
+/** @brief Undo it, for one that is to end soon. Nothing when it is not demoted, or for NULL. */
+void dbps_demotions_lift(struct dbps_demotions *demotions, uint64_t cookie);
+
 /** @brief Undo it before the statement ends. As dbps_demote(); missed when it was not demoted. */
 void dbps_demote_undo(struct dbps_demotions *demotions, const struct dbps_kill_request *request,
 		      struct dbps_kill_answer *ret_answer);

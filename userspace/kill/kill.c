@@ -20,6 +20,7 @@
 #include <sys/param.h>
 
 #include "audit.h"
+#include "demote.h"
 #include "cleanup.h"
 #include "kernel/kernel.h"
 #include "one.h"
@@ -328,6 +329,8 @@ void kill_act_server(struct kill *kill, struct kill_errors *errors)
 
 	if (kill->answered || !needs_server(kill, errors))
 		return;
+	/* It shall end soon, and roll back. */
+	dbps_demotions_lift(kill->request->demotions, kill->target.session.cookie);
 	if (!kill->target.connection) {
 		errors->server = run(kill, dbps_interrupters, dbps_n_interrupters, error);
 		return;

@@ -11,6 +11,7 @@
 #include "access/access.h"
 
 struct dbps_audit;
+struct dbps_demotions;
 struct dbps_kernel;
 struct dbps_registry;
 
@@ -35,6 +36,7 @@ struct dbps_kill_request {
 	const char *statement;	  /* the KILL as it was written, for the audit; NULL: none */
 	const char *reason;	  /* NULL: none */
 	struct dbps_audit *audit; /* NULL: not audited */
+	struct dbps_demotions *demotions; /* what is killed gets its priority back; NULL: none */
 };
 
 struct dbps_kill_answer {

@@ -62,7 +62,8 @@ static int begin(struct sql_connection *connection, const struct sql_input *inpu
 			    .soft = options & OPTION_SOFT,
 			    .timeout_ms = (int)connection->daemon->config.kill_wait_ms,
 			    .caller = &connection->caller,
-			    .audit = connection->daemon->audit},
+			    .audit = connection->daemon->audit,
+			    .demotions = connection->daemon->demotions},
 		.limit = UINT64_MAX,
 	};
 	r = read_reason(ret_kill, whole);
@@ -213,7 +214,8 @@ int sql_kill_id(struct sql_connection *connection, uint64_t id)
 			    .timeout_ms = (int)connection->daemon->config.kill_wait_ms,
 			    .caller = &connection->caller,
 			    .statement = text,
-			    .audit = connection->daemon->audit}};
+			    .audit = connection->daemon->audit,
+			    .demotions = connection->daemon->demotions}};
 
 	snprintf(text, sizeof(text), "KILL %" PRIu64, id);
 	return sql_act_on_one(connection, &kill, id, sql_act_kill);
