@@ -10,6 +10,8 @@ BUILD ?= $(if $(filter 1,$(SAN)),build-san,build)
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
 sbindir ?= $(prefix)/sbin
+includedir ?= $(prefix)/include
+libdir ?= $(prefix)/lib
 mandir ?= $(prefix)/share/man
 unitdir ?= $(prefix)/lib/systemd/system
 sysconfdir ?= /etc
@@ -48,9 +50,10 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPF_TESTS := $(patsubst tests/bpf/%.c,$(BUILD)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
 BENCHES := $(addprefix $(BUILD)/tests/bench/,empty snapshot kill_latency uncancelled/dbpsd)
+SERVERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 MANUALS := $(wildcard docs/*.[1-8])
 
-all: $(BUILD)/dbpsd $(BUILD)/dbps ## build both programs (V=1: show commands, SAN=1: sanitizers)
+all: $(BUILD)/dbpsd $(BUILD)/dbps $(BUILD)/libdbpscancel.a ## build the programs and the library (V=1: show commands, SAN=1: sanitizers)
 	@:
 
 help: ## list the targets
@@ -88,6 +91,10 @@ $(BUILD)/libdbps.a: $(OBJECTS)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+$(BUILD)/libdbpscancel.a: $(BUILD)/userspace/cancel/cancel.o
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
 $(BUILD)/dbpsd: $(BUILD)/userspace/daemon/main.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
@@ -103,6 +110,12 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libdbps.a
 $(BUILD)/tests/bpf/%: $(BUILD)/tests/bpf/%.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
+# As a server's own build would have it: the public header and its library alone.
+$(BUILD)/tests/integration/%: tests/integration/%.c $(BUILD)/libdbpscancel.a include/dbps/cancel.h
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CFLAGS) $(LDFLAGS) $< $(BUILD)/libdbpscancel.a -o $@
 
 $(BUILD)/tests/bench/empty.o: $(BUILD)/tests/bench/empty.skel.h
 
@@ -159,7 +172,7 @@ test-sanitized: ## run the unit tests with the sanitizers
 test-bpf: $(BPF_TESTS) ## run the tests that load BPF programs (root)
 	$(Q)set -e; for t in $^; do $$t; done
 
-test-integration: all ## run the tests on real servers (root)
+test-integration: all $(SERVERS) ## run the tests on real servers (root)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py
 
 test-manuals: ## check the manual pages
@@ -183,7 +196,12 @@ check: ## check format, clang-tidy, cppcheck, shellcheck, the manual pages
 install: all ## install under DESTDIR and prefix; a config that is there is kept
 	$(Q)install -D -m 755 $(BUILD)/dbps $(DESTDIR)$(bindir)/dbps
 	$(Q)install -D -m 755 $(BUILD)/dbpsd $(DESTDIR)$(sbindir)/dbpsd
-	$(Q)install -d $(DESTDIR)$(unitdir)
+	$(Q)install -D -m 644 include/dbps/cancel.h $(DESTDIR)$(includedir)/dbps/cancel.h
+	$(Q)install -D -m 644 $(BUILD)/libdbpscancel.a $(DESTDIR)$(libdir)/libdbpscancel.a
+	$(Q)install -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(unitdir)
+	$(Q)sed -e 's|@version@|$(VERSION)|' -e 's|@includedir@|$(includedir)|' \
+		-e 's|@libdir@|$(libdir)|' packaging/dbpscancel.pc.in \
+		> $(DESTDIR)$(libdir)/pkgconfig/dbpscancel.pc
 	$(Q)sed 's|@sbindir@|$(sbindir)|' packaging/dbpsd.service.in \
 		> $(DESTDIR)$(unitdir)/dbpsd.service
 	$(Q)install -d $(DESTDIR)$(sysconfdir)/dbps
@@ -194,7 +212,8 @@ install: all ## install under DESTDIR and prefix; a config that is there is kept
 
 uninstall: ## remove what install put there, but not the config
 	$(Q)rm -f $(DESTDIR)$(bindir)/dbps $(DESTDIR)$(sbindir)/dbpsd \
-		$(DESTDIR)$(unitdir)/dbpsd.service
+		$(DESTDIR)$(unitdir)/dbpsd.service $(DESTDIR)$(includedir)/dbps/cancel.h \
+		$(DESTDIR)$(libdir)/libdbpscancel.a $(DESTDIR)$(libdir)/pkgconfig/dbpscancel.pc
 	$(Q)for page in $(MANUALS); do \
 		rm -f $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
 

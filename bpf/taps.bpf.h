@@ -269,6 +269,17 @@ __noinline __u32 greeting_version(const struct dbps_window *w, __u32 n)
 	return 0;
 }
 
+static __always_inline bool greets_as_console(const struct dbps_window *w)
+{
+	static const char version[] = DBPS_CONSOLE_VERSION;
+
+	for (__u32 i = 0; i < sizeof(version) - 1; i++) {
+		if (w->b[5 + i] != version[i])
+			return false;
+	}
+	return true;
+}
+
 static __always_inline void session_greeted(struct dbps_session *s, const struct dbps_window *w,
 					    __u32 version_len, __u32 n)
 {
@@ -305,6 +316,9 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 	}
 	seen = bpf_map_lookup_elem(&dbps_servers, &tgid);
 	if (seen && seen->state == DBPS_SERVER_IGNORED)
+		return 0;
+	/* Our own console is followed, that of another dbpsd is not. */
+	if (!seen && greets_as_console(w))
 		return 0;
 	r = bpf_sk_storage_get(&dbps_sessions, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!r) {

@@ -2,9 +2,9 @@
  * For database servers: poll whether dbps wants a connection's statement, or the connection, to
  * end. A poll is one load of a shared word while no such cancel is pending.
  *
- *	struct dbps_cancel_watch *watch = dbps_cancel_open(NULL);          once, in the process that
- *serves uint64_t cookie = dbps_cancel_cookie(watch, socket);               once a connection if
- *(dbps_cancel_pending(watch, cookie) != DBPS_CANCEL_NONE) ...    wherever a statement can stop
+ *	watch = dbps_cancel_open(NULL);                 once, in the process that serves
+ *	cookie = dbps_cancel_cookie(watch, socket);     once a connection, when it was greeted
+ *	if (dbps_cancel_pending(watch, cookie)) ...     wherever a statement can stop
  *
  * What a server does then is its own: it ends the statement with an error (MySQL: 1317), or closes
  * the connection. It tells nobody: dbpsd believes what the kernel sees of the socket. An idle
@@ -82,13 +82,15 @@ void dbps_cancel_close(struct dbps_cancel_watch *watch);
 
 /**
  * @brief See whether dbpsd was started or stopped meanwhile; for servers whose connections live
- *        long. Never waits.
- * @return 1 when dbpsd knows that this process polls, else 0.
+ *        long. Waits once for each dbpsd that is started, 20 ms at most.
+ * @return 1 when dbpsd knows that this process polls; else 0, also while another thread refreshes.
  */
 int dbps_cancel_refresh(struct dbps_cancel_watch *watch);
 
 /**
  * @brief By what the kernel knows a connection (SO_COOKIE), to be kept with it. Refreshes too.
+ * @pre The server has sent its first bytes on it: dbpsd does not look for a greeting on a Unix
+ *      socket that has a cookie.
  * @return 0 when `socket` is no socket: nothing is ever pending for it.
  */
 uint64_t dbps_cancel_cookie(struct dbps_cancel_watch *watch, int socket);

@@ -31,6 +31,9 @@ struct dbps_server_seen {
 	char version[DBPS_VERSION_MAX]; /* as greeted, not terminated */
 };
 
+/* What the console of a dbpsd greets with, before its own version. */
+#define DBPS_CONSOLE_VERSION "5.7.99-dbps-"
+
 enum dbps_server_state {
 	DBPS_SERVER_NEW = 1, /* greeted; the daemon was told */
 	DBPS_SERVER_ADOPTED, /* the daemon follows it */
@@ -120,7 +123,15 @@ struct dbps_control {
 	__u32 joined;	  /* join: sessions made, counted by the kernel */
 	__u32 one_text;	  /* one: text wanted, 0: none */
 	__u64 one_cookie; /* one: the session that is looked for */
+
+	struct dbps_cancel_key slot_key; /* slot: which cancel */
+	__u32 slot_wish;		 /* slot: enum dbps_slot_wish */
+	__u32 slot;			 /* slot: its number */
+	__u32 slot_done;		 /* slot: whether it was published, by the kernel */
+	__u32 pad;
 };
+
+enum dbps_slot_wish { DBPS_SLOT_PUBLISH = 1, DBPS_SLOT_RELEASE, DBPS_SLOT_CLEAR };
 
 /*
  * What the server's socket tells of its client (bpf/peer.bpf.h). From CLOSED on nobody is there any

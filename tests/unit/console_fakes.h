@@ -14,6 +14,7 @@
 
 #include "kernel/kernel.h"
 #include "kill/demote.h"
+#include "kill/enactor.h"
 #include "kill/kill.h"
 #include "server/registry.h"
 
@@ -190,6 +191,36 @@ static void fake_keep_request(const struct dbps_kill_request *request)
 	snprintf(fake.kill_reason, sizeof(fake.kill_reason), "%s",
 		 request->reason ? request->reason : "\\N");
 }
+
+static bool fake_probe_link(const struct dbps_kill_target *target, char *ret_why)
+{
+	(void)ret_why;
+	return target->server->engine == DBPS_ENGINE_MARIADB;
+}
+
+static bool fake_probe(const struct dbps_kill_target *target, char *ret_why)
+{
+	(void)target, (void)ret_why;
+	return true;
+}
+
+static const struct dbps_enactor fake_exact = {.name = "exactly",
+					       .describe = "this one",
+					       .exact = true,
+					       .by_link = true,
+					       .probe = fake_probe_link};
+static const struct dbps_enactor fake_inexact = {.name = "roughly",
+						 .describe = "this one or the next",
+						 .by_link = true,
+						 .probe = fake_probe};
+static const struct dbps_enactor fake_cut = {
+	.name = "cut", .describe = "its socket", .exact = true, .probe = fake_probe};
+const struct dbps_enactor *const dbps_interrupters[] = {&fake_exact, &fake_inexact};
+const size_t dbps_n_interrupters = 2;
+const struct dbps_enactor *const dbps_closers[] = {&fake_cut};
+const size_t dbps_n_closers = 1;
+const struct dbps_enactor *const dbps_enders[] = {&fake_inexact};
+const size_t dbps_n_enders = 1;
 
 void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,
 	       const struct dbps_kill_request *request, struct dbps_kill_answer *ret_answer)

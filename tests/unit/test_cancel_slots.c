@@ -2,8 +2,8 @@
  * The slots of the cancel table: what the daemon publishes is what a server that polls sees, and
  * what the kernel side has settled is seen no more, whatever the order of the two.
  */
-#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "cancel/slots.h"
 #include "cleanup.h"
 #include "dbps/slots.h"
 
@@ -27,13 +26,29 @@ static int clear(void **state)
 	return 0;
 }
 
-static unsigned int publish(uint64_t cookie, uint32_t wanted)
+static uint32_t prepare(uint64_t cookie, uint32_t wanted)
 {
-	unsigned int slot;
+	uint32_t slot = dbps_slots_find_free(&table);
 
-	assert_int_equal(dbps_slots_prepare(&table, cookie, wanted, &slot), 0);
-	assert_int_equal(dbps_slots_publish(&table, slot), 0);
+	assert_true(slot < DBPS_CANCEL_SLOTS);
+	dbps_slots_prepare(&table, &table.slot[slot], cookie, wanted);
 	return slot;
+}
+
+static uint32_t publish(uint64_t cookie, uint32_t wanted)
+{
+	uint32_t slot = prepare(cookie, wanted);
+
+	assert_true(dbps_slots_publish(&table.slot[slot]));
+	return slot;
+}
+
+static void release(uint64_t cookie, uint32_t wanted)
+{
+	uint32_t slot = dbps_slots_find(&table, cookie, wanted);
+
+	assert_true(slot < DBPS_CANCEL_SLOTS);
+	dbps_slots_release(&table, &table.slot[slot]);
 }
 
 static void published_is_seen_by_its_cookie_alone(void **state)
@@ -45,17 +60,15 @@ static void published_is_seen_by_its_cookie_alone(void **state)
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_STATEMENT);
 	assert_int_equal(dbps_cancel_pending(&watch, 8), DBPS_CANCEL_NONE);
 	assert_int_equal(dbps_cancel_pending(&watch, 0), DBPS_CANCEL_NONE);
-	dbps_slots_release(&table, 7, DBPS_CANCEL_STATEMENT);
+	release(7, DBPS_CANCEL_STATEMENT);
 	assert_int_equal(table.pending, 0);
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_NONE);
 }
 
 static void prepared_is_not_believed(void **state)
 {
-	unsigned int slot;
-
 	(void)state;
-	assert_int_equal(dbps_slots_prepare(&table, 7, DBPS_CANCEL_STATEMENT, &slot), 0);
+	prepare(7, DBPS_CANCEL_STATEMENT);
 	assert_int_equal(table.pending, 1);
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_NONE);
 }
@@ -66,13 +79,13 @@ static void the_session_weighs_more_than_its_statement(void **state)
 	publish(7, DBPS_CANCEL_SESSION);
 	publish(7, DBPS_CANCEL_STATEMENT);
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_SESSION);
-	dbps_slots_release(&table, 7, DBPS_CANCEL_SESSION);
+	release(7, DBPS_CANCEL_SESSION);
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_STATEMENT);
 }
 
 static void settled_is_withdrawn(void **state)
 {
-	unsigned int slot = publish(7, DBPS_CANCEL_STATEMENT);
+	uint32_t slot = publish(7, DBPS_CANCEL_STATEMENT);
 
 	(void)state;
 	dbps_slots_settled(&table, 8, DBPS_CANCEL_STATEMENT);
@@ -81,29 +94,28 @@ static void settled_is_withdrawn(void **state)
 	dbps_slots_settled(&table, 7, DBPS_CANCEL_STATEMENT);
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_NONE);
 	assert_int_equal(dbps_slot_state(table.slot[slot].word), DBPS_SLOT_WITHDRAWN);
-	dbps_slots_release(&table, 7, DBPS_CANCEL_STATEMENT);
+	release(7, DBPS_CANCEL_STATEMENT);
 	assert_int_equal(table.pending, 0);
 }
 
 static void settled_before_it_was_published_never_shows(void **state)
 {
-	unsigned int slot;
+	uint32_t slot = prepare(7, DBPS_CANCEL_STATEMENT);
 
 	(void)state;
-	assert_int_equal(dbps_slots_prepare(&table, 7, DBPS_CANCEL_STATEMENT, &slot), 0);
 	dbps_slots_settled(&table, 7, DBPS_CANCEL_STATEMENT);
-	assert_int_equal(dbps_slots_publish(&table, slot), -EALREADY);
+	assert_false(dbps_slots_publish(&table.slot[slot]));
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_NONE);
 }
 
 /* The kernel side read the slot's word, and then the slot came to be another cancel's. */
 static void a_late_withdrawal_meets_no_later_use(void **state)
 {
-	unsigned int slot = publish(7, DBPS_CANCEL_STATEMENT);
+	uint32_t slot = publish(7, DBPS_CANCEL_STATEMENT);
 	uint64_t before = table.slot[slot].word;
 
 	(void)state;
-	dbps_slots_release(&table, 7, DBPS_CANCEL_STATEMENT);
+	release(7, DBPS_CANCEL_STATEMENT);
 	assert_int_equal(publish(7, DBPS_CANCEL_STATEMENT), slot);
 	dbps_slot_withdraw(&table.slot[slot], before);
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_STATEMENT);
@@ -111,29 +123,25 @@ static void a_late_withdrawal_meets_no_later_use(void **state)
 
 static void published_while_it_is_withdrawn_is_withdrawn(void **state)
 {
-	unsigned int slot;
-	uint64_t prepared;
+	uint32_t slot = prepare(7, DBPS_CANCEL_STATEMENT);
+	uint64_t prepared = table.slot[slot].word;
 
 	(void)state;
-	assert_int_equal(dbps_slots_prepare(&table, 7, DBPS_CANCEL_STATEMENT, &slot), 0);
-	prepared = table.slot[slot].word;
-	assert_int_equal(dbps_slots_publish(&table, slot), 0);
+	assert_true(dbps_slots_publish(&table.slot[slot]));
 	dbps_slot_withdraw(&table.slot[slot], prepared);
 	assert_int_equal(dbps_cancel_pending(&watch, 7), DBPS_CANCEL_NONE);
 }
 
 static void a_full_table_says_so(void **state)
 {
-	unsigned int slot = 77;
-
 	(void)state;
 	for (uint64_t cookie = 1; cookie <= DBPS_CANCEL_SLOTS; cookie++)
 		publish(cookie, DBPS_CANCEL_SESSION);
-	assert_int_equal(dbps_slots_prepare(&table, 1000, DBPS_CANCEL_SESSION, &slot), -ENOSPC);
-	assert_int_equal(slot, 77);
-	assert_int_equal(dbps_slots_prepare(&table, 64, DBPS_CANCEL_SESSION, &slot), -EEXIST);
-	assert_int_equal(table.slot[slot].cookie, 64);
-	dbps_slots_release(&table, 3, DBPS_CANCEL_SESSION);
+	assert_int_equal(dbps_slots_find_free(&table), DBPS_CANCEL_SLOTS);
+	assert_int_equal(dbps_slots_find(&table, 1000, DBPS_CANCEL_SESSION), DBPS_CANCEL_SLOTS);
+	assert_int_equal(dbps_slots_find(&table, 64, DBPS_CANCEL_STATEMENT), DBPS_CANCEL_SLOTS);
+	assert_int_equal(table.pending, DBPS_CANCEL_SLOTS);
+	release(3, DBPS_CANCEL_SESSION);
 	publish(1000, DBPS_CANCEL_SESSION);
 	assert_int_equal(dbps_cancel_pending(&watch, 1000), DBPS_CANCEL_SESSION);
 	assert_int_equal(dbps_cancel_pending(&watch, 3), DBPS_CANCEL_NONE);
@@ -141,7 +149,7 @@ static void a_full_table_says_so(void **state)
 
 static void what_a_dead_daemon_left_is_cleared(void **state)
 {
-	unsigned int slot = publish(7, DBPS_CANCEL_STATEMENT);
+	uint32_t slot = publish(7, DBPS_CANCEL_STATEMENT);
 	uint64_t before = table.slot[slot].word;
 
 	(void)state;
@@ -197,20 +205,19 @@ static void *serve(void *data)
 /* As a kill: arm, see that the statement still executes, publish. */
 static void kill_one(void)
 {
-	unsigned int slot;
+	uint32_t slot;
 	uint64_t n;
 
 	while (!(n = __atomic_load_n(&world.sequence, __ATOMIC_SEQ_CST)))
 		sched_yield();
 	__atomic_store_n(&world.meant, n, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&world.sequence, __ATOMIC_SEQ_CST) == n &&
-	    !dbps_slots_prepare(&table, 7, DBPS_CANCEL_STATEMENT, &slot)) {
-		__sync_synchronize();
+	if (__atomic_load_n(&world.sequence, __ATOMIC_SEQ_CST) == n) {
+		slot = prepare(7, DBPS_CANCEL_STATEMENT);
 		if (__atomic_load_n(&world.settled, __ATOMIC_SEQ_CST) != n &&
-		    !dbps_slots_publish(&table, slot))
+		    dbps_slots_publish(&table.slot[slot]))
 			while (__atomic_load_n(&world.settled, __ATOMIC_SEQ_CST) != n)
 				sched_yield();
-		dbps_slots_release(&table, 7, DBPS_CANCEL_STATEMENT);
+		release(7, DBPS_CANCEL_STATEMENT);
 	}
 	__atomic_store_n(&world.meant, 0, __ATOMIC_SEQ_CST);
 }

@@ -292,9 +292,13 @@ static void doctor_tells_what_works(void **state)
 	assert_answer_has("show doctor", "\nkernel|fast_thing|fallback|speed: kernel too old; "
 					 "instead: slow_thing; lost: time\n");
 	assert_answer_has("show doctor", "\nkernel|no_thing|missing|");
-	assert_answer_has("show doctor", "\nmariadb-3306|KILL QUERY|ok|");
+	assert_answer_has("show doctor", "\nmariadb-3306|KILL QUERY|ok|exactly: this one\n");
+	assert_answer_has("show doctor", "\nmariadb-3306|KILL|ok|cut: its socket; roughly: ");
 	assert_answer_has("show doctor", "\nmysql-3307|control link|problem|Access denied");
 	assert_answer_has("show doctor", "\nmysql-3307|KILL QUERY|problem|");
+	assert_answer_has("show doctor", "\nmysql-3307|KILL|fallback|cut: its socket; a running ");
+	fake.servers[1].link = DBPS_LINK_UP;
+	assert_answer_has("show doctor", "\nmysql-3307|KILL QUERY|fallback|roughly: ");
 	assert_answer_has("show doctor", "\nlosses|bad_packet|missing|3 times\n");
 }
 
@@ -352,7 +356,7 @@ static void note_kill(uid_t uid, const char *name, unsigned int rights, size_t i
 	snprintf(caller.user, sizeof(caller.user), "%s", name);
 	assert_int_equal(dbps_rows_read(NULL, NULL, fake.sessions[i].cookie, true, &rows), 0);
 	dbps_audit_asked(&record, &request);
-	dbps_audit_found(&record, &rows->row[0], dbps_caller_sees(&caller, &rows->row[0]));
+	dbps_audit_found(&record, &caller, &rows->row[0]);
 	dbps_audit_ended(test_daemon.audit, &record, &answer, "by test");
 	dbps_rows_free(rows);
 }

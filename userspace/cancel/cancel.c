@@ -29,7 +29,9 @@
 #define SO_COOKIE 57
 #endif
 
-#define OPEN_WAIT_MS 1000
+/* How long the answer of a dbpsd is waited for, once it is connected. */
+#define OPEN_WAIT_MS	1000
+#define REFRESH_WAIT_MS 20
 
 struct watch {
 	struct dbps_cancel_watch watch; /* what callers hold */
@@ -153,16 +155,21 @@ static void stop_asking(struct watch *watch)
 	watch->asked_fd = -1;
 }
 
-static int refresh(struct watch *watch)
+static int refresh(struct watch *watch, int wait_ms)
 {
+	struct pollfd answer = {.events = POLLIN};
 	int r = 0;
 
 	if (watch->is_mapped && is_alive(watch->watch.alive_fd))
 		return 1;
 	if (watch->is_mapped)
 		map_nothing(watch);
-	if (watch->asked_fd < 0)
+	if (watch->asked_fd < 0) {
 		r = ask(watch);
+		answer.fd = watch->asked_fd;
+		if (!r)
+			poll(&answer, 1, wait_ms);
+	}
 	if (!r)
 		r = take_table(watch);
 	if (r == -EAGAIN)
@@ -173,18 +180,23 @@ static int refresh(struct watch *watch)
 	return r == 0;
 }
 
-/* --- what servers call --- */
-
-int dbps_cancel_refresh(struct dbps_cancel_watch *handle)
+static int refresh_alone(struct dbps_cancel_watch *handle, int wait_ms)
 {
 	struct watch *watch = (struct watch *)handle;
 	int r;
 
 	if (atomic_flag_test_and_set(&watch->refreshing))
 		return 0; /* another thread is at it */
-	r = refresh(watch);
+	r = refresh(watch, wait_ms);
 	atomic_flag_clear(&watch->refreshing);
 	return r;
+}
+
+/* --- what servers call --- */
+
+int dbps_cancel_refresh(struct dbps_cancel_watch *watch)
+{
+	return refresh_alone(watch, REFRESH_WAIT_MS);
 }
 
 static struct watch *watch_new(const char *console)
@@ -212,13 +224,10 @@ static struct watch *watch_new(const char *console)
 struct dbps_cancel_watch *dbps_cancel_open(const char *console)
 {
 	struct watch *watch = watch_new(console ? console : DBPS_CANCEL_SOCKET);
-	struct pollfd answer = {.events = POLLIN};
 
-	if (!watch || dbps_cancel_refresh(&watch->watch) || watch->asked_fd < 0)
-		return watch ? &watch->watch : NULL;
-	answer.fd = watch->asked_fd;
-	if (poll(&answer, 1, OPEN_WAIT_MS) == 1)
-		dbps_cancel_refresh(&watch->watch);
+	if (!watch)
+		return NULL;
+	refresh_alone(&watch->watch, OPEN_WAIT_MS);
 	return &watch->watch;
 }
 

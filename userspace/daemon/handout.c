@@ -1,8 +1,8 @@
 /*
  * A process counts as one that polls when it has said that it mapped the table, and no longer when
  * its connection ends, which the kernel does for a process that dies. Which process it is, the
- * kernel says (SO_PEERCRED). The descriptor can only be read: who may connect may see which
- * cookies are to be cancelled, and nothing else.
+ * kernel says (SO_PEERCRED). Nobody can write by the descriptor (bpf_map_freeze()): who may connect
+ * may see which cookies are to be cancelled, and nothing else.
  */
 #include "daemon/handout.h"
 
@@ -36,7 +36,6 @@ struct dbps_handouts {
 	struct dbps_kernel *kernel;
 	struct dbps_listener listener;
 	int epoll_fd;
-	int table_fd;
 	struct server *servers;
 };
 
@@ -59,15 +58,14 @@ int dbps_handouts_new(struct dbps_kernel *kernel, const char *console,
 	handouts->kernel = kernel;
 	handouts->listener.fd = -1;
 	handouts->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	handouts->table_fd = dbps_kernel_slots_fd(kernel);
-	r = handouts->epoll_fd < 0 ? -errno : handouts->table_fd;
-	if (r >= 0) {
+	r = handouts->epoll_fd < 0 ? -errno : 0;
+	if (!r) {
 		snprintf(path, sizeof(path), "%s%s", console, DBPS_CANCEL_SUFFIX);
 		r = dbps_listener_open(path, SOCK_SEQPACKET, &handouts->listener);
 	}
-	if (r >= 0)
+	if (!r)
 		r = watch(handouts, handouts->listener.fd, NULL);
-	if (r < 0) {
+	if (r) {
 		dbps_handouts_free(handouts);
 		return r;
 	}
@@ -77,7 +75,7 @@ int dbps_handouts_new(struct dbps_kernel *kernel, const char *console,
 
 int dbps_handouts_fd(const struct dbps_handouts *handouts)
 {
-	return handouts->epoll_fd;
+	return handouts ? handouts->epoll_fd : -1;
 }
 
 /* --- one server --- */
@@ -96,8 +94,9 @@ static int hand_out(const struct dbps_handouts *handouts, int to)
 				 .msg_iovlen = 1,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control)};
+	int table_fd = dbps_kernel_slots_fd(handouts->kernel);
 
-	memcpy(CMSG_DATA(&control.header), &handouts->table_fd, sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &table_fd, sizeof(int));
 	return sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
@@ -205,7 +204,5 @@ void dbps_handouts_free(struct dbps_handouts *handouts)
 		remove_server(handouts, handouts->servers);
 	if (handouts->epoll_fd >= 0)
 		close(handouts->epoll_fd);
-	if (handouts->table_fd >= 0)
-		close(handouts->table_fd);
 	free(handouts);
 }

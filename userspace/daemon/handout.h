@@ -15,7 +15,9 @@ struct dbps_kernel;
 int dbps_handouts_new(struct dbps_kernel *kernel, const char *console,
 		      struct dbps_handouts **ret_handouts);
 
-/** @brief Polls readable when a server comes, has mapped, or goes; then call dbps_handouts_run().
+/**
+ * @return Polls readable when a server comes, has mapped, or goes; then call dbps_handouts_run().
+ *         -1 for NULL.
  */
 int dbps_handouts_fd(const struct dbps_handouts *handouts);
 void dbps_handouts_run(struct dbps_handouts *handouts);

@@ -270,14 +270,12 @@ static int serve(struct dbps_daemon *daemon, const struct doors *doors, int sign
 
 static int open_doors(struct dbps_daemon *daemon, struct doors *doors)
 {
-	int r = dbps_console_new(daemon, &doors->console);
+	int r = dbps_handouts_new(daemon->kernel, daemon->config.socket, &doors->handouts);
 
 	if (r)
-		return log_errno(r, "listen on '%s'", daemon->config.socket);
-	r = dbps_handouts_new(daemon->kernel, daemon->config.socket, &doors->handouts);
-	if (r)
-		return log_errno(r, "let servers poll for cancels");
-	return 0;
+		dbps_log(LOG_WARNING, "no server can poll for cancels: %s", strerror(-r));
+	r = dbps_console_new(daemon, &doors->console);
+	return r ? log_errno(r, "listen on '%s'", daemon->config.socket) : 0;
 }
 
 static int run(struct dbps_daemon *daemon)

@@ -43,6 +43,7 @@ enum kernel_link {
 	LINK_JOIN,
 	LINK_ADOPT,
 	LINK_ARM,
+	LINK_SLOT,
 	LINK_ONE, /* over the descriptors of the daemon that made it */
 	LINK_N,
 };
@@ -57,14 +58,13 @@ struct dbps_kernel {
 	char *pin_dir;
 	bool taken_over;
 	unsigned int text_bytes;
-	struct dbps_control *control;	 /* mapped */
-	struct dbps_page *page;		 /* mapped */
-	struct dbps_page *one_page;	 /* mapped */
-	__u64 *ports;			 /* mapped */
-	struct dbps_cancel_table *slots; /* mapped; guarded by cancel_lock */
-	struct dbps_cancel_watch watch;	 /* the same, for the daemon's own sessions */
-	struct dbps_pollers pollers;	 /* guarded by cancel_lock */
-	pthread_mutex_t iter_lock;	 /* one iterator at a time: they share `control` */
+	struct dbps_control *control;	/* mapped */
+	struct dbps_page *page;		/* mapped */
+	struct dbps_page *one_page;	/* mapped */
+	__u64 *ports;			/* mapped */
+	struct dbps_cancel_watch watch; /* of the cancel table, mapped, for own sessions */
+	struct dbps_pollers pollers;	/* guarded by cancel_lock */
+	pthread_mutex_t iter_lock;	/* one iterator at a time: they share `control` */
 	pthread_mutex_t one_lock; /* the same for LINK_ONE, which never waits for the others */
 	size_t snapshot_hint;	  /* bytes of the last snapshot */
 	pthread_mutex_t cancel_lock;
@@ -106,7 +106,7 @@ int kernel_run_iter(int link_fd, struct dbps_page *page, struct kernel_reading *
 int kernel_arm(struct dbps_kernel *kernel, __u64 cookie);
 
 /** @brief Empty the cancel table of what an earlier daemon left; and of what is left at the end. */
-void kernel_slots_begin(struct dbps_kernel *kernel);
+int kernel_slots_begin(struct dbps_kernel *kernel);
 void kernel_slots_end(struct dbps_kernel *kernel);
 
 /** @brief Give up the slot of a cancel, if it has one. @pre cancel_lock is held. */

@@ -169,8 +169,8 @@ const struct dbps_cancel_watch *dbps_kernel_cancel_watch(const struct dbps_kerne
 /** @brief Wait until something is wanted of `cookie` or the time is over; what is wanted. */
 int dbps_kernel_cancel_poll(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms);
 
-/** @return A descriptor of the table that can only be read, the caller's; or a negative errno. */
-int dbps_kernel_slots_fd(struct dbps_kernel *kernel);
+/** @return A descriptor of the table, which nobody can write by it. Owned by the kernel object. */
+int dbps_kernel_slots_fd(const struct dbps_kernel *kernel);
 
 /** @brief A process says that it polls, or no longer does; as often as it said so. */
 int dbps_kernel_poller_add(struct dbps_kernel *kernel, pid_t pid);

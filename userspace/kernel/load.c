@@ -37,7 +37,7 @@ static const char *const map_names[MAP_N] = {
 static const char *const link_names[LINK_N] = {
 	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send",	[LINK_SNAPSHOT] = "dbps_snapshot",
 	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
-	[LINK_ONE] = "dbps_one",
+	[LINK_ONE] = "dbps_one",   [LINK_SLOT] = "dbps_slot",
 };
 
 /* One sentence for the sysadmin, and the error to return with it. */
@@ -184,6 +184,7 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	fd[LINK_ADOPT] = attach_iter(skel->progs.dbps_adopt, skel->maps.dbps_sessions);
 	fd[LINK_ARM] = attach_iter(skel->progs.dbps_arm, skel->maps.dbps_sessions);
 	fd[LINK_JOIN] = attach_iter(skel->progs.dbps_join, NULL);
+	fd[LINK_SLOT] = attach_iter(skel->progs.dbps_slot, skel->maps.dbps_slots);
 	fd[LINK_ONE] = attach_iter(skel->progs.dbps_one, NULL);
 	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
 	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);
@@ -204,7 +205,8 @@ static int take_maps(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 			return -errno;
 		kernel->map_fd[i] = fd;
 	}
-	return 0;
+	/* Servers get its descriptor: from now on the programs alone write it. */
+	return bpf_map_freeze(kernel->map_fd[MAP_SLOTS]) ? -errno : 0;
 }
 
 /* What keeps a kernel from loading the programs, in words. */
@@ -372,22 +374,25 @@ static int open_pin_dir(struct dbps_kernel *kernel, char **ret_why)
 
 /* ---------------------------------------------------------------- the object ---------------- */
 
+#define WRITES (PROT_READ | PROT_WRITE)
+
 static int map_memory(struct dbps_kernel *kernel)
 {
 	const struct {
 		enum kernel_map map;
 		size_t len;
 		void **to;
+		int prot;
 	} mapped[] = {
-		{MAP_CONTROL, sizeof(*kernel->control), (void **)&kernel->control},
-		{MAP_PORTS, DBPS_PORTS_BYTES, (void **)&kernel->ports},
-		{MAP_PAGE, sizeof(*kernel->page), (void **)&kernel->page},
-		{MAP_SLOTS, sizeof(*kernel->slots), (void **)&kernel->slots},
-		{MAP_ONE_PAGE, sizeof(*kernel->one_page), (void **)&kernel->one_page},
+		{MAP_CONTROL, sizeof(*kernel->control), (void **)&kernel->control, WRITES},
+		{MAP_PORTS, DBPS_PORTS_BYTES, (void **)&kernel->ports, WRITES},
+		{MAP_PAGE, sizeof(*kernel->page), (void **)&kernel->page, WRITES},
+		{MAP_ONE_PAGE, sizeof(*kernel->one_page), (void **)&kernel->one_page, WRITES},
+		{MAP_SLOTS, sizeof(*kernel->watch.table), (void **)&kernel->watch.table, PROT_READ},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(mapped); i++) {
-		void *at = mmap(NULL, mapped[i].len, PROT_READ | PROT_WRITE, MAP_SHARED,
+		void *at = mmap(NULL, mapped[i].len, mapped[i].prot, MAP_SHARED,
 				kernel->map_fd[mapped[i].map], 0);
 
 		if (at == MAP_FAILED)
@@ -405,8 +410,8 @@ static void unmap_memory(struct dbps_kernel *kernel)
 		munmap(kernel->ports, DBPS_PORTS_BYTES);
 	if (kernel->page)
 		munmap(kernel->page, sizeof(*kernel->page));
-	if (kernel->slots)
-		munmap(kernel->slots, sizeof(*kernel->slots));
+	if (kernel->watch.table)
+		munmap((void *)kernel->watch.table, sizeof(*kernel->watch.table));
 	if (kernel->one_page)
 		munmap(kernel->one_page, sizeof(*kernel->one_page));
 }
@@ -472,9 +477,10 @@ static int kernel_start(struct dbps_kernel *kernel, const struct dbps_kernel_opt
 		r = map_memory(kernel);
 	if (!r)
 		r = kernel_events_open(kernel);
+	if (!r)
+		r = kernel_slots_begin(kernel);
 	if (r)
 		return say_why(ret_why, r, "cannot map the BPF maps: %s", strerror(-r));
-	kernel_slots_begin(kernel);
 	kernel_watches_clear(kernel);
 	return 0;
 }
@@ -502,6 +508,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	if (!kernel)
 		return;
 	ring_buffer__free(kernel->ring);
+	kernel_slots_end(kernel);
 	/* Only the owner of the lock may remove pins: they may be another daemon's. */
 	if (kernel->pin_fd >= 0 && !flock(kernel->pin_fd, LOCK_EX | LOCK_NB)) {
 		unpin_all(kernel);
@@ -509,7 +516,6 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	}
 	close_fds(kernel);
 	cleanup_close(&kernel->pin_fd);
-	kernel_slots_end(kernel);
 	unmap_memory(kernel);
 	free(kernel->pin_dir);
 	pthread_mutex_destroy(&kernel->iter_lock);

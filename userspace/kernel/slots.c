@@ -1,6 +1,7 @@
 /*
- * The cancel table of servers that poll, and which processes do. Slots are filled and given up
- * under the lock of the cancels, and whoever waits in this process is woken.
+ * The cancel table of servers that poll, and which processes do. The daemon's wishes are carried
+ * out by the kernel side, one at a time under the lock of the cancels, and whoever waits in this
+ * process is woken.
  */
 #include "internal.h"
 
@@ -8,41 +9,52 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cancel/slots.h"
 #include "cleanup.h"
+#include "dbps/slots.h"
 
-void kernel_slots_begin(struct dbps_kernel *kernel)
+static int wish(struct dbps_kernel *kernel, enum dbps_slot_wish what, __u32 slot)
 {
-	kernel->watch = (struct dbps_cancel_watch){.table = kernel->slots, .alive_fd = -1};
-	dbps_slots_clear(kernel->slots);
+	_cleanup_close_ int fd = bpf_iter_create(kernel->link_fd[LINK_SLOT]);
+	char byte;
+
+	if (fd < 0)
+		return -errno;
+	kernel->control->slot_wish = what;
+	kernel->control->slot = slot;
+	return read(fd, &byte, sizeof(byte)) < 0 ? -errno : 0;
+}
+
+int kernel_slots_begin(struct dbps_kernel *kernel)
+{
+	kernel->watch.alive_fd = -1;
+	return wish(kernel, DBPS_SLOT_CLEAR, 0);
 }
 
 /* Servers that have it mapped poll on, and see that nothing is pending. */
 void kernel_slots_end(struct dbps_kernel *kernel)
 {
-	if (kernel->slots)
-		dbps_slots_clear(kernel->slots);
+	if (kernel->control)
+		wish(kernel, DBPS_SLOT_CLEAR, 0);
 	free(kernel->pollers.pid);
 }
 
-/* dbps/slots.h, 1. */
 static int publish(struct dbps_kernel *kernel, __u64 cookie, __u32 action)
 {
-	struct dbps_cancel cancel;
-	unsigned int slot;
-	int r = dbps_slots_prepare(kernel->slots, cookie, action, &slot);
+	struct dbps_control *control = kernel->control;
+	__u32 slot;
+	int r;
 
+	if (dbps_slots_find(kernel->watch.table, cookie, action) < DBPS_CANCEL_SLOTS)
+		return 0;
+	slot = dbps_slots_find_free(kernel->watch.table);
+	if (slot >= DBPS_CANCEL_SLOTS)
+		return -ENOSPC;
+	control->slot_key = (struct dbps_cancel_key){.cookie = cookie, .action = action};
+	control->slot_done = 0;
+	r = wish(kernel, DBPS_SLOT_PUBLISH, slot);
 	if (r)
-		return r == -EEXIST ? 0 : r;
-	__sync_synchronize();
-	r = dbps_kernel_watch_get(kernel, cookie, action, &cancel);
-	if (r || cancel.settled_ns)
-		r = -EALREADY;
-	else
-		r = dbps_slots_publish(kernel->slots, slot);
-	if (r)
-		dbps_slots_release(kernel->slots, cookie, action);
-	return r;
+		return r;
+	return *(volatile __u32 *)&control->slot_done ? 0 : -EALREADY;
 }
 
 int dbps_kernel_slot_publish(struct dbps_kernel *kernel, __u64 cookie, __u32 action)
@@ -56,9 +68,16 @@ int dbps_kernel_slot_publish(struct dbps_kernel *kernel, __u64 cookie, __u32 act
 	return r;
 }
 
+/* Most cancels never had a slot. */
 void kernel_slot_release(struct dbps_kernel *kernel, __u64 cookie, __u32 action)
 {
-	dbps_slots_release(kernel->slots, cookie, action);
+	__u32 slot;
+
+	if (!kernel->watch.table->pending)
+		return;
+	slot = dbps_slots_find(kernel->watch.table, cookie, action);
+	if (slot < DBPS_CANCEL_SLOTS)
+		wish(kernel, DBPS_SLOT_RELEASE, slot);
 }
 
 const struct dbps_cancel_watch *dbps_kernel_cancel_watch(const struct dbps_kernel *kernel)
@@ -79,17 +98,9 @@ int dbps_kernel_cancel_poll(struct dbps_kernel *kernel, __u64 cookie, int timeou
 	return wanted;
 }
 
-int dbps_kernel_slots_fd(struct dbps_kernel *kernel)
+int dbps_kernel_slots_fd(const struct dbps_kernel *kernel)
 {
-	LIBBPF_OPTS(bpf_get_fd_by_id_opts, read_only, .open_flags = BPF_F_RDONLY);
-	struct bpf_map_info info = {0};
-	__u32 len = sizeof(info);
-	int fd;
-
-	if (bpf_obj_get_info_by_fd(kernel->map_fd[MAP_SLOTS], &info, &len))
-		return -errno;
-	fd = bpf_map_get_fd_by_id_opts(info.id, &read_only);
-	return fd < 0 ? -errno : fd;
+	return kernel->map_fd[MAP_SLOTS];
 }
 
 /* ---------------------------------------------------------------- pollers ------------------- */
@@ -97,7 +108,6 @@ int dbps_kernel_slots_fd(struct dbps_kernel *kernel)
 int dbps_kernel_poller_add(struct dbps_kernel *kernel, pid_t pid)
 {
 	struct dbps_pollers *pollers = &kernel->pollers;
-	int r = -ENOMEM;
 	pid_t *more;
 
 	pthread_mutex_lock(&kernel->cancel_lock);
@@ -105,10 +115,9 @@ int dbps_kernel_poller_add(struct dbps_kernel *kernel, pid_t pid)
 	if (more) {
 		pollers->pid = more;
 		pollers->pid[pollers->n++] = pid;
-		r = 0;
 	}
 	pthread_mutex_unlock(&kernel->cancel_lock);
-	return r;
+	return more ? 0 : -ENOMEM;
 }
 
 static pid_t *find_poller(struct dbps_pollers *pollers, pid_t pid)

@@ -224,6 +224,7 @@ static const struct dbps_enactor by_query_id = {
 	.describe = "the server's own KILL QUERY ID over the control link: hits the statement that "
 		    "was meant, and no other",
 	.exact = true,
+	.by_link = true,
 	.probe = probe_query_id,
 	.act = act_query_id,
 };
@@ -232,6 +233,7 @@ static const struct dbps_enactor by_connection = {
 	.name = "control link, by connection",
 	.describe = "the server's own KILL QUERY over the control link, by connection id: may hit "
 		    "the next statement",
+	.by_link = true,
 	.probe = probe_link,
 	.act = act_by_connection,
 };
@@ -256,6 +258,7 @@ static const struct dbps_enactor link_close = {
 	.name = "control link",
 	.describe = "the server's own KILL over the control link cancels what runs",
 	.exact = true,
+	.by_link = true,
 	.probe = probe_link,
 	.act = act_link_close,
 };

@@ -19,7 +19,7 @@
 struct dbps_daemon;
 
 /* What clients are told; the number at its front is what they decide by. */
-#define SQL_SERVER_VERSION "5.7.99-dbps-" DBPS_VERSION
+#define SQL_SERVER_VERSION DBPS_CONSOLE_VERSION DBPS_VERSION
 /* The largest packet that is believed. */
 #define SQL_MAX_PACKET (1u << 20)
 

@@ -9,6 +9,7 @@
 #include "daemon/daemon.h"
 #include "kernel/kernel.h"
 #include "kill/audit.h"
+#include "kill/enactor.h"
 #include "mysql/result.h"
 #include "sql/statements.h"
 
@@ -63,35 +64,76 @@ static void judge_link(struct wire_writer *out, const struct dbps_server_view *v
 	put_finding(out, &finding);
 }
 
-static void judge_kill_query(struct wire_writer *out, const struct dbps_server_view *view)
+/* A session as this server's are, for enactors to say whether they could end it. */
+static struct dbps_kill_target example_of(const struct sql_connection *connection,
+					  const struct dbps_server_view *view)
 {
-	bool exact = view->engine == DBPS_ENGINE_MARIADB;
-	struct finding finding = {.subject = view->name, .item = "KILL QUERY"};
+	bool tcp = view->addresses[0] != '/' && view->addresses[0] != '@';
 
-	if (view->link == DBPS_LINK_UP) {
-		finding.status = exact ? "ok" : "fallback";
-		snprintf(finding.detail, sizeof(finding.detail), "%s",
-			 exact ? "control link, by QUERY_ID: hits the statement that was meant"
-			       : "control link, by connection id: may hit the next statement");
+	return (struct dbps_kill_target){
+		.kernel = connection->daemon->kernel,
+		.registry = connection->daemon->registry,
+		.session = {.tgid = (uint32_t)view->pid,
+			    .flags = DBPS_KNOWN_ID,
+			    .family = tcp ? DBPS_FAMILY_INET : DBPS_FAMILY_UNIX},
+		.server = view,
+	};
+}
+
+/* The first that would act now, or NULL. */
+static const struct dbps_enactor *find_ready(const struct dbps_kill_target *target,
+					     const struct dbps_enactor *const *enactors, size_t n)
+{
+	char why[256];
+
+	for (size_t i = 0; i < n; i++)
+		if (enactors[i]->probe(target, why) &&
+		    (!enactors[i]->by_link || target->server->link == DBPS_LINK_UP))
+			return enactors[i];
+	return NULL;
+}
+
+static void judge_kill_query(struct wire_writer *out, const struct dbps_kill_target *target)
+{
+	const struct dbps_enactor *enactor =
+		find_ready(target, dbps_interrupters, dbps_n_interrupters);
+	struct finding finding = {.subject = target->server->name, .item = "KILL QUERY"};
+
+	if (enactor) {
+		finding.status = enactor->exact ? "ok" : "fallback";
+		snprintf(finding.detail, sizeof(finding.detail), "%s: %s", enactor->name,
+			 enactor->describe);
 	} else {
-		finding.status = view->link == DBPS_LINK_NONE ? "missing" : "problem";
+		finding.status = target->server->link == DBPS_LINK_NONE ? "missing" : "problem";
 		snprintf(finding.detail, sizeof(finding.detail),
 			 "nothing can reach a running statement without the control link");
 	}
 	put_finding(out, &finding);
 }
 
-static void judge_kill(struct wire_writer *out, const struct dbps_server_view *view)
+static void judge_kill(struct wire_writer *out, const struct dbps_kill_target *target)
 {
-	struct finding finding = {.subject = view->name, .item = "KILL"};
-	bool up = view->link == DBPS_LINK_UP;
+	const struct dbps_enactor *closer = find_ready(target, dbps_closers, dbps_n_closers);
+	const struct dbps_enactor *ender = find_ready(target, dbps_enders, dbps_n_enders);
+	struct finding finding = {.subject = target->server->name, .item = "KILL"};
 
-	finding.status = up ? "ok" : "fallback";
-	snprintf(finding.detail, sizeof(finding.detail), "%s",
-		 up ? "control link cancels what runs, then the socket is reset"
-		    : "reset of the socket alone: a running statement may go on until it looks at "
-		      "its socket");
+	finding.status = ender ? "ok" : "fallback";
+	snprintf(finding.detail, sizeof(finding.detail), "%s: %s; %s%s%s",
+		 closer ? closer->name : "none",
+		 closer ? closer->describe : "nothing can end a session's socket",
+		 ender ? ender->name : "a running statement may go on until it looks at its socket",
+		 ender ? ": " : "", ender ? ender->describe : "");
 	put_finding(out, &finding);
+}
+
+static void judge_server(struct wire_writer *out, const struct sql_connection *connection,
+			 const struct dbps_server_view *view)
+{
+	struct dbps_kill_target target = example_of(connection, view);
+
+	judge_link(out, view);
+	judge_kill_query(out, &target);
+	judge_kill(out, &target);
 }
 
 static int judge_losses(struct wire_writer *out, struct dbps_kernel *kernel)
@@ -168,11 +210,8 @@ int sql_show_doctor(struct sql_connection *connection, struct sql_input *input,
 	wire_columns(out, doctor_columns, ARRAY_SIZE(doctor_columns));
 	for (size_t i = 0; i < n_features; i++)
 		judge_feature(out, &features[i]);
-	for (size_t i = 0; i < n_views; i++) {
-		judge_link(out, &views[i]);
-		judge_kill_query(out, &views[i]);
-		judge_kill(out, &views[i]);
-	}
+	for (size_t i = 0; i < n_views; i++)
+		judge_server(out, connection, &views[i]);
 	judge_audit(out, connection->daemon->audit);
 	if (judge_losses(out, connection->daemon->kernel))
 		put_finding(out, &(struct finding){"losses", "all", "problem", "cannot be read"});
