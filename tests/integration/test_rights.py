@@ -306,7 +306,7 @@ def test_the_protected_are_spared_unless_named(t):
     server.run("create database shop", "create table shop.t (a int)", "insert into shop.t values (1)",
                "create user repl@localhost", "create user app@localhost")
     t.spawn(["mariadb-dump", "--no-defaults", f"--socket={server.socket}", "--where=sleep(100)=0",
-             "shop", "t"], stdout=subprocess.DEVNULL)
+             "shop", "t"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     dump = wait(lambda: next((row for row in daemon.sessions(server)
                               if row["info"] and "sleep(100)" in row["info"]), None), "the dump")
     check_equal((dump["program"], dump["protected"]), ("mysqldump", "protect.programs"), "the dump")

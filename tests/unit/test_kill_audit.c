@@ -199,7 +199,7 @@ static void any_text_is_one_line_of_json(void **state)
 
 	(void)state;
 	open_audit(path, 1 << 20);
-	dbps_audit_found(&record, &root, &row);
+	dbps_audit_found(&record, &row, true);
 	end(&record, "x");
 	file = read_file(path);
 	assert_int_equal(count_lines(file), 1);
@@ -224,7 +224,7 @@ static void texts_are_cut_between_characters(void **state)
 	(void)state;
 	memset(text, 'x', sizeof(text));
 	memcpy(text + DBPS_AUDIT_TEXT_MAX - 1, "\xc3\xa4", 2);
-	dbps_audit_found(&record, &root, &row);
+	dbps_audit_found(&record, &row, true);
 	assert_int_equal(strlen(record.text), DBPS_AUDIT_TEXT_MAX - 1);
 }
 

@@ -356,14 +356,13 @@ void dbps_audit_asked(struct dbps_audit_record *ret_record, const struct dbps_ki
 			 request->connection ? "CONNECTION" : "QUERY", request->id);
 }
 
-void dbps_audit_found(struct dbps_audit_record *record, const struct dbps_caller *caller,
-		      const struct dbps_row *row)
+void dbps_audit_found(struct dbps_audit_record *record, const struct dbps_row *row, bool seen)
 {
 	const struct dbps_session *session = row->session;
 
 	record->cookie = session->cookie;
 	record->sequence = session->sequence;
-	record->seen = dbps_caller_sees(caller, row);
+	record->seen = seen;
 	copy_text(record->server, sizeof(record->server), row->server_name);
 	utf8_copy(record->user, sizeof(record->user), session->user, session->user_len);
 	copy_text(record->host, sizeof(record->host), row->host);
@@ -411,7 +410,7 @@ void dbps_audit_refused(struct dbps_audit *audit, const struct dbps_kill_request
 	snprintf(answer.text, sizeof(answer.text), "%s", text);
 	dbps_audit_asked(&record, request);
 	if (row)
-		dbps_audit_found(&record, request->caller, row);
+		dbps_audit_found(&record, row, dbps_caller_sees(request->caller, row));
 	dbps_audit_ended(audit, &record, &answer, "");
 }
 

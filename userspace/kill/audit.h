@@ -73,10 +73,11 @@ bool dbps_audit_knows(const struct dbps_audit_record *record, const struct dbps_
 void dbps_audit_asked(struct dbps_audit_record *ret_record,
 		      const struct dbps_kill_request *request);
 
-/** @brief Add the session that was found; `row` should have its text. Again when it is read again.
+/**
+ * @brief Add the session that was found; `row` should have its text. Again when it is read again.
+ * @param seen Whether the caller might see it then; a session that was killed is nobody's own.
  */
-void dbps_audit_found(struct dbps_audit_record *record, const struct dbps_caller *caller,
-		      const struct dbps_row *row);
+void dbps_audit_found(struct dbps_audit_record *record, const struct dbps_row *row, bool seen);
 
 /**
  * @brief The kill is about to act: from now on it is not lost when dbpsd dies. A kill that never

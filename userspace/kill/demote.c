@@ -329,7 +329,7 @@ static bool find_session(struct act *act)
 	}
 	act->row = dbps_rows_find(act->rows, act->request->id);
 	if (act->row)
-		dbps_audit_found(&act->record, caller, act->row);
+		dbps_audit_found(&act->record, act->row, dbps_caller_sees(caller, act->row));
 	if (!act->row)
 		refuse(act, ER_NO_SUCH_THREAD, "Unknown thread id: %llu", id);
 	else if (!dbps_caller_kills(caller, act->row))
@@ -449,7 +449,8 @@ static bool is_unchanged(const struct act *act)
 	const struct dbps_session *before = act->row->session, *now;
 	struct dbps_place place = dbps_place_of(before);
 
-	if (dbps_rows_read_at(act->all->kernel, act->all->registry, &place, false, &rows) < 0 || !rows->n)
+	if (dbps_rows_read_at(act->all->kernel, act->all->registry, &place, false, &rows) < 0 ||
+	    !rows->n)
 		return false;
 	now = rows->row[0].session;
 	return now->sequence == before->sequence && now->tid == before->tid &&

@@ -60,7 +60,7 @@ static void make_record(const struct kill *kill, struct dbps_audit_record *recor
 	request.id = kill->id;
 	dbps_audit_asked(record, &request);
 	if (kill->row)
-		dbps_audit_found(record, request.caller, kill->row);
+		dbps_audit_found(record, kill->row, kill->seen);
 	record->number = kill->audit_number;
 	if (kill->audit_us)
 		record->time_us = kill->audit_us;
@@ -131,6 +131,7 @@ bool kill_as_chosen(struct kill *kill, const struct dbps_session *now)
 bool kill_take(struct kill *kill, const struct dbps_row *row, const struct dbps_server_view *server)
 {
 	kill->row = row;
+	kill->seen = row && dbps_caller_sees(kill->request->caller, row);
 	if (!kill_as_chosen(kill, row ? row->session : NULL) || !authorise(kill, row))
 		return false;
 	kill->target.session = *row->session;

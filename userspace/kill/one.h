@@ -27,6 +27,7 @@ struct kill {
 	uint64_t id; /* as shown */
 	struct dbps_kill_target target;
 	const struct dbps_row *row; /* as found; NULL: there was none */
+	bool seen; /* the caller saw this session, before its client may have been cut off */
 	uint64_t begin_ns;
 	uint64_t audit_number; /* 0: nothing of it is in the audit yet */
 	uint64_t audit_us;     /* when it was asked for, there */
