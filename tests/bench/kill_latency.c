@@ -173,7 +173,7 @@ static int kill_by(MYSQL *killer, MYSQL *victim, const char *form, struct seen *
  * again. */
 static int kill_query(struct bench *bench, struct seen *seen)
 {
-	const struct timespec begun = {.tv_nsec = 2000000};
+	const struct timespec begun = {.tv_nsec = 5000000};
 	int r = send_query(mysql_get_socket(bench->sleeper), "select sleep(60)");
 
 	while (r == 0) {

@@ -84,12 +84,17 @@ def error_of(packet):
 class Wire:
     """One connection. Each method is one exchange, or a part of one where its name says so."""
 
-    def __init__(self, address, caps=DEFAULT_CAPS, timeout=30, extended=0):
+    def __init__(self, address, caps=DEFAULT_CAPS, timeout=30, extended=0, source=None):
+        """From the port `source`, if given; it can be used again as soon as this is closed."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         if not isinstance(address, str) and ":" in address[0]:
             family = socket.AF_INET6
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(timeout)
+        if source is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.sock.bind(("127.0.0.1", source))
         self.sock.connect(address)
         if family != socket.AF_UNIX:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -35,8 +35,9 @@ struct dbps_enactor {
 
 	/**
 	 * @return 0 when it acted; -EALREADY when the entry was settled before it did; -EAGAIN when
-	 * it could not reach the target and the next one shall try; other negative errno with the
-	 * reason.
+	 * it could not reach the target and the next one shall try; -EINPROGRESS when it acted, but
+	 * not on the target as far as it sees, and the next one shall act too; other negative errno
+	 * with the reason.
 	 */
 	int (*act)(const struct dbps_kill_target *target, struct dbps_link_error *ret_error);
 };

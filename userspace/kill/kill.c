@@ -287,12 +287,12 @@ static int run(struct kill *kill, const struct dbps_enactor *const *enactors, si
 			continue;
 		kill->sent_ns = dbps_clock_ns();
 		r = enactors[i]->act(&kill->target, ret_error);
-		if (r == 0 || r == -ETIMEDOUT)
+		if (r == 0 || r == -ETIMEDOUT || r == -EINPROGRESS)
 			note_acted(kill, enactors[i]);
-		if (r != -EAGAIN)
+		if (r != -EAGAIN && r != -EINPROGRESS)
 			return r;
 	}
-	return r;
+	return r == -EINPROGRESS ? 0 : r;
 }
 
 static bool acted(int r)

@@ -1,0 +1,134 @@
+"""Exactness under storms of kills: nobody is hit who was not named, and each answer is what the client got. KILLS is
+the number of kills of a storm, and RESTARTS that of the times that dbpsd is killed amid one; the environment has
+more for a night."""
+
+import collections
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from harness import check, check_equal, wait
+from test_start import bpf_file_system
+
+KILLS = int(os.environ.get("KILLS", "3000"))
+RESTARTS = int(os.environ.get("RESTARTS", "15"))
+STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "storm.py")
+CLIENTS = 4
+KILLERS = 3
+INTERRUPTED, WAS_KILLED = 1317, 1927
+
+
+class Side:
+    """One process of a storm."""
+
+    def __init__(self, t, *args):
+        self.process = t.spawn([sys.executable, STORM, *[str(arg) for arg in args]], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+        word, *self.ids = self.process.stdout.readline().split() or [None]
+        check_equal(word, "ready", f"storm.py {args[0]}")
+
+    def told(self):
+        """What it has seen, when it has ended by itself or now."""
+        out, _ = self.process.communicate("", timeout=240)
+        return json.loads(out)
+
+
+def storm_server(t):
+    server = t.server()
+    server.add_user("app", "secret")
+    server.run("create database storm", "create table storm.t (id int primary key, v int) engine=innodb",
+               "insert into storm.t select seq, 0 from mysql.seq_1_to_50")
+    return server
+
+
+def fire(t, daemon, server, kills, ids):
+    """Storm of `kills` KILLs: [(id, answer)] of all, and the killers' time in seconds."""
+    began = time.monotonic()
+    sides = [Side(t, "killers", daemon.socket, server.name, seed, kills // KILLERS, *ids) for seed in range(KILLERS)]
+    answers = [tuple(answer) for side in sides for answer in side.told()]
+    return answers, time.monotonic() - began
+
+
+def words_of(answers):
+    """How often each kind of answer was given."""
+    return dict(collections.Counter(re.sub(r"\d+(\.\d+)?", "N", text)[:90] for _, text in answers).most_common())
+
+
+def named(answers, outcome):
+    """{(id, statement)} of the answers of this kind."""
+    found = set()
+    for number, text in answers:
+        statement = re.match(rf"{outcome}: .*?statement (\d+)", text)
+        if statement:
+            found.add((number, int(statement[1])))
+    return found
+
+
+def hit(victims):
+    """{(id, statement)} that ended with an interruption."""
+    return {(victim["id"], int(statement)) for victim in victims for statement, code in victim["ended"].items()
+            if code in (INTERRUPTED, WAS_KILLED)}
+
+
+def check_none(wrong, what, answers):
+    """None of these statements; else it fails with what was answered of the first of them and of those around it."""
+    for number, statement in sorted(wrong):
+        near = "|".join(str(statement + i) for i in (-1, 0, 1))
+        told = [text for other, text in answers if other == number and re.search(rf"statement ({near})\b", text)]
+        told += [f"{other}: {text}" for other, text in answers if "by connection" in text or "busy" in text]
+        check(False, f"{len(wrong)} {what}, as statement {statement} of session {number}: {told}")
+
+
+def check_exact(victims, answers):
+    """Each side of it: what was hit was named, what was confirmed was hit, what was missed was not."""
+    was_hit, confirmed = hit(victims), named(answers, "confirmed")
+    pending, missed = named(answers, "pending"), named(answers, "missed")
+    check_none(was_hit - confirmed - pending, "hit without a word", answers)
+    check_none(confirmed - was_hit, "confirmed and not hit", answers)
+    check_none((missed & was_hit) - confirmed - pending, "missed and hit", answers)
+    others = {code for victim in victims for code in victim["ended"].values()} - {INTERRUPTED, WAS_KILLED}
+    check(not others, f"the victims got {others}")
+
+
+def test_kill_query_hits_what_was_meant(t):
+    """Statements of 0 to 2 ms without pause, and killers who fire as fast as they are answered."""
+    daemon = t.daemon()
+    server = storm_server(t)
+    daemon.wait_server(server)
+    victims = [Side(t, "victims", server.port, seed, CLIENTS // 2) for seed in range(2)]
+    ids = [number for side in victims for number in side.ids]
+    answers, took = fire(t, daemon, server, KILLS, ids)
+    seen = [victim for side in victims for victim in side.told()]
+    t.note(f"{len(answers)} kills in {took:.0f} s over {sum(victim['statements'] for victim in seen)} statements: "
+           f"{len(hit(seen))} hit")
+    for words, n in words_of(answers).items():
+        t.note(f"  {n:6} {words}")
+    check_exact(seen, answers)
+
+
+def ends_of(comers):
+    """{id: how the connection ended}"""
+    return {int(number): end for comer in comers for number, end in comer["seen"].items()}
+
+
+def test_kill_closes_whom_was_meant(t):
+    """Clients that come and go on the same ports: who is cut was named, and who was missed is not cut."""
+    daemon = t.daemon()
+    server = storm_server(t)
+    daemon.wait_server(server)
+    comers = [Side(t, "comers", server.port, seed, CLIENTS // 2) for seed in range(2)]
+    answers, took = fire(t, daemon, server, KILLS, [])
+    ends = ends_of([comer for side in comers for comer in side.told()])
+    cut = {number for number, end in ends.items() if end}
+    closed = {number for number, text in answers if text.startswith(("confirmed", "pending"))}
+    t.note(f"{len(answers)} kills in {took:.0f} s of {len(ends)} connections: {len(cut)} cut, "
+           f"{len(closed)} were said to be, {len(closed - cut)} of those left by themselves")
+    for words, n in words_of(answers).items():
+        t.note(f"  {n:6} {words}")
+    check(not cut - closed, f"cut without a word: {sorted(cut - closed)[:5]}")
+    check_equal({end for end in ends.values()} - {0, "closed", INTERRUPTED, WAS_KILLED}, set(), "ends")
