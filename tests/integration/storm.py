@@ -13,6 +13,8 @@ import threading
 
 import wire
 
+LONGEST_S = 0.01
+
 STATEMENTS = (
     "select 1",
     "select sleep({s})",
@@ -20,11 +22,13 @@ STATEMENTS = (
     "update storm.t set v = v + 1 where id = {n}",
     "select 1; select sleep({s})",
     "select count(*) from storm.t where v < {n}",
+    "select sleep({l})",
 )
 
 
 def statement(chance):
-    return chance.choice(STATEMENTS).format(s=chance.random() * 0.002, n=chance.randrange(1, 50))
+    """Most take 0 to 2 ms, and some longer: dbpsd lets the youngest end before it sends a kill."""
+    return chance.choice(STATEMENTS).format(s=chance.random() * 0.002, l=chance.random() * LONGEST_S, n=chance.randrange(1, 50))
 
 
 def outcome(w, text):

@@ -18,6 +18,8 @@ from test_start import bpf_file_system
 KILLS = int(os.environ.get("KILLS", "3000"))
 RESTARTS = int(os.environ.get("RESTARTS", "15"))
 STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "storm.py")
+# The server may mark a thread that has gone on to the next statement (enactor.c, 3. and 8.).
+MET = 1 + KILLS // 20000
 CLIENTS = 4
 KILLERS = 3
 INTERRUPTED, WAS_KILLED = 1317, 1927
@@ -69,6 +71,12 @@ def named(answers, outcome):
     return found
 
 
+def met(answers):
+    """{(id, statement)} that an answer says it met instead of the one that was meant."""
+    return {(number, int(statement)) for number, text in answers
+            for statement in re.findall(r"met statement (\d+) instead, which was interrupted", text)}
+
+
 def hit(victims):
     """{(id, statement)} that ended with an interruption."""
     return {(victim["id"], int(statement)) for victim in victims for statement, code in victim["ended"].items()
@@ -85,10 +93,12 @@ def check_none(wrong, what, answers):
 
 
 def check_exact(victims, answers):
-    """Each side of it: what was hit was named, what was confirmed was hit, what was missed was not."""
+    """Each side of it: what was hit was named, or owned up to; what was confirmed was hit, what was missed was not."""
     was_hit, confirmed = hit(victims), named(answers, "confirmed")
     pending, missed = named(answers, "pending"), named(answers, "missed")
-    check_none(was_hit - confirmed - pending, "hit without a word", answers)
+    check_none(was_hit - confirmed - pending - met(answers), "hit without a word", answers)
+    check_none(met(answers) - was_hit, "said to be met, and not hit", answers)
+    check(len(met(answers)) <= MET, f"met instead of those that were meant: {met(answers)}")
     check_none(confirmed - was_hit, "confirmed and not hit", answers)
     check_none((missed & was_hit) - confirmed - pending, "missed and hit", answers)
     others = {code for victim in victims for code in victim["ended"].values()} - {INTERRUPTED, WAS_KILLED}

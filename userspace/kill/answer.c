@@ -112,17 +112,17 @@ void kill_answer_over(struct kill *kill)
 		    how_it_ended(kill, "", how));
 }
 
-/* What a kill by connection did to the statements after the one that was meant. */
+/* What a kill did to the statements after the one that was meant. */
 static void describe_later(const struct kill *kill, char *buf, size_t size)
 {
 	const struct dbps_cancel *cancel = &kill->cancel;
 
 	buf[0] = '\0';
-	if (!kill->inexact)
-		return;
 	if (cancel->struck)
 		snprintf(buf, size, ", and met statement %llu instead, which was interrupted",
 			 (unsigned long long)cancel->struck);
+	else if (!kill->inexact)
+		return;
 	else if (!kill->last_begun)
 		snprintf(buf, size, "; nothing else was running");
 	else if (cancel->ended >= kill->last_begun)
@@ -141,21 +141,20 @@ static void answer_missed(struct kill *kill)
 	const struct dbps_cancel *cancel = &kill->cancel;
 	char how[64], later[128];
 
-	if (!kill->acted[0]) {
+	describe_later(kill, later, sizeof(later));
+	if (!kill->acted[0])
 		kill_answer_over(kill);
-	} else if (cancel->outcome == DBPS_OUTCOME_ENDED &&
-		   (!kill->inexact || cancel->settled_ns > kill->acted_ns)) {
+	else if (cancel->outcome == DBPS_OUTCOME_ENDED &&
+		 (!kill->inexact || cancel->settled_ns > kill->acted_ns))
 		kill_answer(kill, DBPS_KILL_MISSED,
 			    "missed: statement %llu ended%s when the server had taken the kill, "
-			    "after %.1f ms (%s)",
+			    "after %.1f ms%s (%s)",
 			    statement(kill), how_it_ended(kill, " without an error", how),
-			    settled_ms(kill), kill->acted);
-	} else {
-		describe_later(kill, later, sizeof(later));
+			    settled_ms(kill), later, kill->acted);
+	else
 		kill_answer(kill, DBPS_KILL_MISSED,
 			    "missed: statement %llu had ended by itself when the kill came%s (%s)",
 			    statement(kill), later, kill->acted);
-	}
 }
 
 /* Interrupted after the kill was sent: by it, as far as can be seen. */

@@ -26,6 +26,9 @@
 #include "one.h"
 #include "server/client.h"
 
+/* How long a statement that took a kill by id instead of another one may take to show it. */
+#define LATER_MS 20
+
 #define SLICE_MIN_MS 5
 #define SLICE_MAX_MS 200
 
@@ -268,8 +271,8 @@ static void note_acted(struct kill *kill, const struct dbps_enactor *enactor)
 		 enactor->name);
 	kill->acted_ns = dbps_clock_ns();
 	kill->inexact = !enactor->exact;
-	if (kill->inexact && dbps_kernel_watch_get(kill->target.kernel, kill->target.session.cookie,
-						   dbps_kill_action(&kill->target), &cancel) == 0)
+	if (dbps_kernel_watch_get(kill->target.kernel, kill->target.session.cookie,
+				  dbps_kill_action(&kill->target), &cancel) == 0)
 		kill->last_begun = cancel.begun > cancel.sequence ? cancel.begun : 0;
 }
 
@@ -403,7 +406,10 @@ bool kill_reached(struct kill *kill, const struct kill_errors *errors)
 	return false;
 }
 
-/* By its connection it may have met a later statement, one that had begun when the server took it.
+/*
+ * By its connection it may have met a later statement, one that had begun when the server took it.
+ * By its id it can have done so when the statement ended meanwhile (enactor.c, 3.), and that shows
+ * at once.
  */
 static void await_later(struct kill *kill)
 {
@@ -411,11 +417,12 @@ static void await_later(struct kill *kill)
 	struct dbps_cancel *cancel = &kill->cancel;
 	int left_ms = dbps_kill_ms_left(target);
 
-	if (!kill->inexact || cancel->outcome == DBPS_OUTCOME_CLOSED ||
-	    cancel->settled_ns > kill->acted_ns)
+	if (cancel->outcome == DBPS_OUTCOME_CLOSED || cancel->settled_ns > kill->acted_ns)
 		return;
-	for (; !cancel->struck && cancel->ended < kill->last_begun && left_ms;
-	     left_ms = dbps_kill_ms_left(target))
+	if (!kill->inexact)
+		left_ms = kill_is_interruption(cancel->error) ? 0 : MIN(left_ms, LATER_MS);
+	for (; !cancel->struck && cancel->ended < kill->last_begun && left_ms > 0;
+	     left_ms -= SLICE_MIN_MS)
 		if (dbps_kernel_watch_next(target->kernel, target->session.cookie,
 					   DBPS_CANCEL_QUERY, MIN(SLICE_MIN_MS, left_ms),
 					   cancel) == -ENOENT)
