@@ -658,9 +658,41 @@ def test_kill_gives_the_priority_back_first(t):
             with contextlib.suppress(pymysql.err.MySQLError):
                 statement(daemon, server, f"{form} {w.id}")
             check_equal(priority(tid), before, form)
-            check_equal(daemon.session(server, w.id)["info"], LONG, "it has not ended")
+            row = daemon.session(server, w.id)
+            check_equal((row["info"], row["orphan"]), (LONG, "cut" if form == "kill" else None),
+                        "it has not ended")
         finally:
             os.kill(server.pid, signal.SIGCONT)
         server.run(f"kill {w.id}")
         daemon.wait_gone(server, w.id)
     wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")
+
+
+def test_rights_in_emergencies(t):
+    """Own statements may be demoted and restored, others need SUPER, as RESERVE does."""
+    os.chmod(t.root_directory, 0o711)
+    os.chmod(t.directory, 0o711)
+    server, daemon = t.pair(daemon_options=("--set", "access.super=47003"))
+    server.run("create user app@localhost")
+    plain, other = t.person(47001), t.person(47002)
+    by_id = {}
+    for person in (plain, other):
+        number = person.connect("s", user="app", unix_socket=server.socket)["id"]
+        person.connect("console", user="x", unix_socket=daemon.socket, db=server.name)
+        person.do("begin", name="s", sql="select sleep(100)")
+        daemon.wait_session(server, number, "the statement", lambda row: row["info"])
+        by_id[person] = number
+
+    def ask(person, sql):
+        reply = person.do("query", name="console", sql=sql)
+        return reply.get("error") or reply.get("message") or reply["rows"]
+
+    for word, told in (("demote", "demoted: "), ("restore", "restored: ")):
+        check(ask(plain, f"{word} {by_id[plain]}").startswith(told), f"{word} of an own one")
+        check_equal(ask(plain, f"{word} {by_id[other]}"),
+                    [1095, f"You are not owner of thread {by_id[other]}"], f"{word}, another's")
+    check_equal(ask(plain, "reserve 1")[0], 1227, "RESERVE")
+    root = t.person(47003)
+    root.connect("console", user="x", unix_socket=daemon.socket, db=server.name)
+    check(ask(root, f"demote {by_id[other]}").startswith("demoted: "), "with SUPER")
+    check("nothing was dropped" in ask(root, "reserve 1"), "RESERVE with SUPER")

@@ -44,7 +44,7 @@
 #define ORPHAN_SLICE_MS 10 /* the end of one may not be told by its socket */
 #define RETRY_NS	100000000
 #define HEIR_NS		20000000
-#define KEEPER_STACK	(256 * 1024)
+#define KEEPER_STACK	262144ul
 #define HOW		"SCHED_IDLE"
 
 struct demotion {
@@ -679,19 +679,19 @@ int dbps_demotions_new(struct dbps_kernel *kernel, struct dbps_registry *registr
 	return 0;
 }
 
-void dbps_demotions_free(struct dbps_demotions *all)
+void dbps_demotions_free(struct dbps_demotions *demotions)
 {
-	if (!all)
+	if (!demotions)
 		return;
-	pthread_mutex_lock(&all->lock);
-	all->stopping = true;
-	for (struct demotion *d = all->first; d; d = d->next)
+	pthread_mutex_lock(&demotions->lock);
+	demotions->stopping = true;
+	for (struct demotion *d = demotions->first; d; d = d->next)
 		give_back(d);
-	while (all->first) /* the keepers take them out */
-		pthread_cond_wait(&all->changed, &all->lock);
-	pthread_mutex_unlock(&all->lock);
-	pthread_cond_destroy(&all->changed);
-	pthread_mutex_destroy(&all->lock);
-	free(all->file);
-	free(all);
+	while (demotions->first) /* the keepers take them out */
+		pthread_cond_wait(&demotions->changed, &demotions->lock);
+	pthread_mutex_unlock(&demotions->lock);
+	pthread_cond_destroy(&demotions->changed);
+	pthread_mutex_destroy(&demotions->lock);
+	free(demotions->file);
+	free(demotions);
 }

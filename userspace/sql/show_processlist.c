@@ -29,7 +29,7 @@ static size_t column_at(const struct listing *listing, size_t n)
 
 	if (!listing->names)
 		return n;
-	while (strcmp(dbps_columns[at].name, listing->names[n]))
+	while (strcmp(dbps_columns[at].name, listing->names[n]) != 0)
 		at++;
 	return at;
 }
