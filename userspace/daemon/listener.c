@@ -18,10 +18,10 @@
 static int make_address(const char *path, struct sockaddr_un *ret_address)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int len = snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 
-	if (strlen(path) >= sizeof(address.sun_path))
+	if (len >= (int)sizeof(address.sun_path))
 		return log_errno(-ENAMETOOLONG, "console socket '%s'", path);
-	memcpy(address.sun_path, path, strlen(path));
 	*ret_address = address;
 	return 0;
 }
