@@ -24,8 +24,10 @@ static __always_inline void dbps_on_resync(struct dbps_session *s);
 
 #include "slots.bpf.h"
 #include "cancel.bpf.h"
+#include "plain.bpf.h"
 #include "session.bpf.h"
 #include "taps.bpf.h"
+#include "library.bpf.h"
 #include "peer.bpf.h"
 #include "snapshot.bpf.h"
 

@@ -211,6 +211,8 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
 
+	if (s->flags & DBPS_TLS)
+		plain_note(s);
 	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (s->flags & DBPS_COMPRESSED) {
@@ -227,6 +229,8 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 		s->flags |= DBPS_READS_APART;
 	if (mysql_requests(r, &span, n))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
+	if (s->flags & DBPS_TLS)
+		plain_begin(r);
 	return 0;
 }
 
@@ -328,18 +332,21 @@ static __always_inline void dbps_on_found(struct dbps_record *r, int found)
 }
 
 /* Everything but the everyday answer, and what it left. */
-static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u32 pos)
+static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u32 pos,
+				 struct dbps_window *window)
 {
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
-	struct dbps_window *window;
 	__u32 zero = 0;
 
+	if (s->flags & DBPS_TLS)
+		plain_note(s);
 	if (s->flags & (DBPS_TLS | DBPS_COMPRESSED) || s->phase == DBPS_PHASE_UNFRAMED ||
 	    s->phase == DBPS_PHASE_UNKNOWN || s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	mysql_answers_header(r);
-	window = bpf_map_lookup_elem(&dbps_windows, &zero);
+	if (!window)
+		window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && mysql_sent(r, &span, n, pos, window))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
 	return 0;
@@ -359,7 +366,9 @@ static __noinline __u32 sent_everyday(struct dbps_session *s, __u64 base, __u32 
 	return (__u32)r;
 }
 
-static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32 n)
+/* window: scratch of the caller; NULL: that of this processor, with preemption off. */
+static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32 n,
+					struct dbps_window *window)
 {
 	struct dbps_session *s = &r->s;
 	__u32 pos = 0;
@@ -370,7 +379,7 @@ static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32
 			 !s->out.hdr_have && !s->out.full))
 		pos = sent_everyday(s, base, n);
 	if (mysql_unlikely(pos < n))
-		sent_other(r, base, n, pos);
+		sent_other(r, base, n, pos, window);
 	return 0;
 }
 

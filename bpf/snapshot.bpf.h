@@ -144,6 +144,7 @@ static __always_inline int snapshot_put(struct dbps_page *page, struct dbps_reco
 		s->gen = 1; /* the daemon reads this one again */
 		s->armed = 0;
 	}
+	plain_row(s);
 	if (s->armed)
 		snapshot_mark_killed(s);
 	row->peer = peer_of(sk, &row->peer_ns);
@@ -175,7 +176,17 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (control->cookie && control->cookie != r->s.cookie)
 		return 0;
 	/* When the page is full the daemon empties it and comes back. */
-	return snapshot_put(page, r, sk, control->text_bytes);
+	return snapshot_put(page, plain_or(r), sk, control->text_bytes);
+}
+
+/* Both records: that of the plaintext sees statements end, that of the socket its close. */
+static __always_inline bool snapshot_arm(struct dbps_record *r)
+{
+	struct dbps_record *p = plain_or(r);
+
+	if (p != r)
+		cancel_arm(&p->s);
+	return cancel_arm(&r->s);
 }
 
 /* Arm: the sessions that have an entry in the cancel map are told (cancel.bpf.h, 3. and 4.). */
@@ -191,7 +202,7 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 	r = bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 	if (!r || (control->cookie && control->cookie != r->s.cookie))
 		return 0;
-	if (cancel_arm(&r->s))
+	if (snapshot_arm(r))
 		control->armed++;
 	return 0;
 }
@@ -226,8 +237,8 @@ int dbps_one(struct bpf_iter__task_file *ctx)
 	page = bpf_map_lookup_elem(&dbps_one_page, &zero);
 	if (!r || !page || page->used || r->s.cookie != control->one_cookie)
 		return 0;
-	cancel_arm(&r->s);
-	snapshot_put(page, r, sk, control->one_text);
+	snapshot_arm(r);
+	snapshot_put(page, plain_or(r), sk, control->one_text);
 	bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
 }

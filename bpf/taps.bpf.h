@@ -68,7 +68,7 @@ static int segment_sent(__u32 i, struct segments *v)
 	if (segment_get(v, i, &base, &n))
 		return 1;
 	if (n)
-		session_sent(v->r, base, n);
+		session_sent(v->r, base, n, NULL);
 	return 0;
 }
 
@@ -95,6 +95,13 @@ static __noinline int tap_unseen(struct dbps_record *r)
 	return 0;
 }
 
+static __always_inline void tap_closed(struct dbps_record *r)
+{
+	session_closed(&r->s);
+	if (r->s.flags & DBPS_TLS)
+		plain_end(&r->s);
+}
+
 static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
 {
 	struct call call;
@@ -108,7 +115,7 @@ static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
 	if (ret == -EAGAIN)
 		session_waits(&r->s, call.requested);
 	else
-		session_closed(&r->s);
+		tap_closed(r);
 	session_unlock(r);
 	return 0;
 }
@@ -349,7 +356,7 @@ int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
 		if (ret == -EAGAIN || ret == -EINTR || ret == -ERESTARTSYS || !ret)
 			return 0;
 		if (session_lock(r)) {
-			session_closed(&r->s);
+			tap_closed(r);
 			session_unlock(r);
 		}
 		return 0;
@@ -361,7 +368,7 @@ int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
 	if (mysql_unlikely(call.segments))
 		tap_segments(r, &call, (__u32)ret, segment_sent);
 	else
-		session_sent(r, call.buffer, (__u32)ret);
+		session_sent(r, call.buffer, (__u32)ret, NULL);
 	session_unlock(r);
 	return 0;
 }

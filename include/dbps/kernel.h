@@ -29,6 +29,8 @@ struct dbps_server_seen {
 	__u8 family;
 	__u8 version_len;
 	char version[DBPS_VERSION_MAX]; /* as greeted, not terminated */
+	__u32 tls_read; /* its TLS library is probed */
+	__u32 pad;
 };
 
 /* What the console of a dbpsd greets with, before its own version. */
@@ -190,6 +192,12 @@ struct dbps_page {
 	__u32 used; /* bytes */
 	__u32 pad;
 	__u8 rows[DBPS_PAGE_BYTES];
+};
+
+/* Cookie of a probe at the end of a library's function: how it says what it moved. */
+enum dbps_library_form {
+	DBPS_LIBRARY_PLAIN, /* returns the number of bytes */
+	DBPS_LIBRARY_EX,    /* returns 1, and writes the number where its fourth argument says */
 };
 
 /* adoptions: socket cookie -> what a control link told of a session older than dbps. */

@@ -668,12 +668,15 @@ MYSQL_INLINE void mysql_login_read(struct dbps_record *r)
 	struct dbps_session *s = &r->s;
 	__u32 caps = mysql_u32(r->request.body);
 
+	/* The capabilities of an SSLRequest hold for the login behind it, whatever that says
+	 * (MariaDB, sql/sql_acl.cc, parse_client_handshake_packet()). */
+	if (!(s->flags & DBPS_KNOWN_CAPS))
+		s->caps = caps & s->server_caps;
 	if (s->in.got <= 32 && (caps & MYSQL_SSL)) {
-		s->flags |= DBPS_TLS;
+		s->flags |= DBPS_TLS | DBPS_KNOWN_CAPS;
 		s->phase = DBPS_PHASE_AUTH;
 		return;
 	}
-	s->caps = caps & s->server_caps;
 	s->flags |= DBPS_KNOWN_CAPS | DBPS_KNOWN_EOF;
 	if (s->caps & MYSQL_DEPRECATE_EOF)
 		s->flags |= DBPS_DEPRECATE_EOF;

@@ -16,7 +16,7 @@
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
  */
-#define DBPS_LAYOUT 11
+#define DBPS_LAYOUT 12
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -88,6 +88,7 @@ enum dbps_flag {
 	DBPS_APPLIES = 1 << 20,	     /* an OK of this statement may change session state */
 	DBPS_PREPARED_USE = 1 << 21, /* one of its prepared statements may be a USE */
 	DBPS_READS_EXACT = 1 << 22,  /* and asks for just the rest of the packet in the next call */
+	DBPS_TLS_READ = 1 << 23,     /* with DBPS_TLS: its plaintext is followed in the library */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1).
@@ -206,6 +207,12 @@ _Static_assert(sizeof(struct dbps_session) % 8 == 0, "shared layout");
 static inline __u8 *dbps_body(struct dbps_record *r)
 {
 	return (__u8 *)&r->request + __builtin_offsetof(struct dbps_request, body);
+}
+
+/* Encrypted, and nothing but that is known of what it does. */
+static inline bool dbps_session_is_dark(const struct dbps_session *s)
+{
+	return (s->flags & (DBPS_TLS | DBPS_TLS_READ)) == DBPS_TLS;
 }
 
 static inline bool dbps_session_executes(const struct dbps_session *s)

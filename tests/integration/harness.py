@@ -127,6 +127,15 @@ def stop_process(pid):
     wait(lambda: thread_states(pid) == {"T"}, f"process {pid} to stop", every=0.0005)
 
 
+def make_certificate(t):
+    need_program("openssl")
+    key, cert = os.path.join(t.directory, "key.pem"), os.path.join(t.directory, "cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-keyout", key, "-out", cert], check=True,
+                   capture_output=True)
+    return key, cert
+
+
 def in_new_network(args):
     """A command line that runs `args` in a network namespace of its own, with a loopback in it."""
     need_program("unshare")

@@ -7,11 +7,12 @@ import signal
 import sys
 import time
 
-from harness import check, stop_process, thread_states, wait
+from harness import check, make_certificate, stop_process, thread_states, wait
 
 import workload
 
 PAIRS = 1000
+TLS_PAIRS = int(os.environ.get("DBPS_TEST_TLS_PAIRS", "300"))
 PROCESSES = 5
 CLIENTS = 10
 NAMES = ("User", "Host", "db", "Command", "Info")
@@ -32,13 +33,13 @@ def prepare(server):
                    f"grant all on *.* to '{user}'@'%'")
 
 
-def start_clients(t, server, seed):
+def start_clients(t, server, seed, tls):
     here = os.path.dirname(os.path.abspath(__file__))
     clients = []
     for i in range(PROCESSES):
         clients.append(t.spawn(
             [sys.executable, os.path.join(here, "workload.py"), server.socket, str(server.port),
-             str(seed + i), str(CLIENTS)], stdout=-1, text=True))
+             str(seed + i), str(CLIENTS), *(("tls",) if tls else ())], stdout=-1, text=True))
     for client in clients:
         check(client.stdout.readline() == "ready\n", "a client did not start")
     return clients
@@ -89,19 +90,19 @@ def differences(before, ours):
             yield f"Id {number}:\n    server {theirs}\n    dbps   {mine}"
 
 
-def test_equals_the_servers_list(t):
+def run_pairs(t, pairs, *options, tls=False):
     seed = int(os.environ.get("DBPS_TEST_SEED", "0")) or random.randrange(1, 100000)
     t.note(f"seed {seed} (DBPS_TEST_SEED)")
     chance = random.Random(seed)
     server, daemon = t.pair("--max-connections=200", "--max-allowed-packet=64M", "--local-infile=1",
-                            daemon_options=("--set", "session.text_bytes=16384"))
+                            *options, daemon_options=("--set", "session.text_bytes=16384"))
     prepare(server)
-    clients = start_clients(t, server, seed)
+    clients = start_clients(t, server, seed, tls)
     counts = collections.Counter()
     commands = collections.Counter()
     framings = collections.Counter()
     wrong = []
-    for pair in range(PAIRS):
+    for pair in range(pairs):
         time.sleep(chance.random() * 0.012)  # the random point of the pause
         for client in clients:
             stop_process(client.pid)
@@ -111,17 +112,30 @@ def test_equals_the_servers_list(t):
         for difference in differences(before, ours):
             wrong.append(f"pair {pair}: {difference}")
         if pair % 10 == 0:
-            framings.update(row["framing"] for row in daemon.sessions(server))
+            rows = daemon.sessions(server)
+            framings.update(row["framing"] for row in rows)
+            counts["encrypted"] += sum(row["tls"] for row in rows)
         for client in clients:
             check(client.poll() is None, "a client has ended")
             client.send_signal(signal.SIGCONT)
         check(len(wrong) < 20, "\n".join(wrong))
-    t.note(f"{PAIRS} pairs, {counts['rows']} rows of {len(NAMES) + 1} columns compared, "
+    t.note(f"{pairs} pairs, {counts['rows']} rows of {len(NAMES) + 1} columns compared, "
            f"{counts['retries']} pairs read again")
     t.note("rows by Command: " + ", ".join(f"{k} {n}" for k, n in commands.most_common()))
     exact = framings.pop("exact")
     t.note(f"framing of {exact} sessions is exact, of others: {dict(framings) or 'none'}")
     t.note("losses on the whole host: " + (", ".join(f"{k} {n}" for k, n in daemon.losses().items() if n) or "none"))
+    t.note(f"{counts['encrypted']} of the sessions looked at were encrypted")
+    check(not tls or counts["encrypted"], "no session was encrypted")
     check(not wrong, f"{len(wrong)} rows differ:\n" + "\n".join(wrong))
     check(not framings, f"sessions whose framing was lost: {framings}")
     check(len(commands) >= 4, f"the clients did too little: {commands}")
+
+
+def test_equals_the_servers_list(t):
+    run_pairs(t, PAIRS)
+
+
+def test_equals_it_through_tls(t):
+    key, cert = make_certificate(t)
+    run_pairs(t, TLS_PAIRS, f"--ssl-key={key}", f"--ssl-cert={cert}", tls=True)

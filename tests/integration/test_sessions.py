@@ -6,7 +6,9 @@ import os
 import subprocess
 import threading
 
-from harness import Failure, check, check_equal, need_program, wait
+import pymysql
+
+from harness import Failure, check, check_equal, make_certificate, need_program, wait
 
 import wire
 
@@ -106,40 +108,52 @@ def test_hosts_of_every_family(t):
     t.note(", ".join(f"{row['transport']} {row['host']}" for row in rows))
 
 
-def make_certificate(t):
-    need_program("openssl")
-    key, cert = os.path.join(t.directory, "key.pem"), os.path.join(t.directory, "cert.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-                    "-subj", "/CN=localhost", "-keyout", key, "-out", cert], check=True,
-                   capture_output=True)
-    return key, cert
-
-
-def test_an_encrypted_connection_says_so(t):
+def test_an_encrypted_session(t):
     key, cert = make_certificate(t)
     server, daemon = t.pair(f"--ssl-key={key}", f"--ssl-cert={cert}")
-    server.run("create user app@'%' identified by 'secret' require ssl")
-    connection = t.keep(server.connect(tcp=True, user="app", password="secret",
+    server.run("create user app@'%' identified by 'secret' require ssl",
+               "create database alpha", "grant all on alpha.* to app@'%'")
+    connection = t.keep(server.connect(tcp=True, user="app", password="secret", db="alpha",
                                        ssl={"check_hostname": False}))
     number = connection.thread_id()
     row = daemon.session(server, number)
-    check_equal((row["tls"], row["info"]), (1, None), "idle")
-    check(row["user"] in ("app", None) and row["command"] in ("Sleep", None), f"a guess: {row}")
-    worker = threading.Thread(target=connection.cursor().execute, args=("select sleep(1)",))
+    check_equal((row["tls"], row["user"], row["db"], row["command"], row["framing"]),
+                (1, "app", "alpha", "Sleep", "exact"), "idle")
+    codes = []
+
+    def execute():
+        try:
+            connection.cursor().execute("select sleep(60)")
+        except pymysql.Error as error:
+            codes.append(error.args[0])
+
+    worker = threading.Thread(target=execute)
     worker.start()
-    wait(lambda: server.processlist()[number][4], "the statement")
-    row = daemon.session(server, number)
-    check_equal((row["tls"], row["info"]), (1, None), "while it runs")
-    check(row["user"] in ("app", None) and row["command"] in ("Busy", "Query", None),
-          f"a guess: {row}")
-    check("TLS" in row["why_no_info"], f"why: {row}")
-    t.note(f"TLS, while a statement runs: user {row['user']}, command {row['command']}, "
-           f"phase {row['phase']}, {row['why_no_info']}")
+    row = daemon.wait_session(server, number, "the statement", lambda r: r["info"])
+    check_equal((row["info"], row["command"], row["state"]),
+                ("select sleep(60)", "Query", "ACTIVE"), "while it runs")
+    with daemon.connect(db=server.name) as console, console.cursor() as cursor:
+        cursor.execute(f"kill query {number}")
+        answer = console._result.message[1:].decode()
+    check(answer.startswith("confirmed"), answer)
     worker.join()
-    plain = t.keep(server.wire(tcp=False)).login("root")
-    daemon.wait_idle(server, plain.id)
+    check_equal(codes, [1317], "what the victim got")
+    daemon.wait_idle(server, number)
     connection.close()
     daemon.wait_gone(server, number)
+
+
+def test_an_older_encrypted_session(t):
+    key, cert = make_certificate(t)
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}")
+    server.run("create user app@'%' identified by 'secret' require ssl")
+    connection = t.keep(server.connect(tcp=True, user="app", password="secret",
+                                       ssl={"check_hostname": False}))
+    daemon = t.daemon()
+    daemon.wait_server(server)
+    row = daemon.wait_session(server, connection.thread_id(), "adopted", lambda r: r["user"])
+    check_equal((row["user"], row["joined"]), ("app", 1), "the row")
+    check(row["info"] is None, f"a guess: {row}")
 
 
 def test_a_compressed_connection_says_so(t):

@@ -3,6 +3,7 @@ bytes that no driver would send. Section numbers are those of the protocol notes
 
 import hashlib
 import socket
+import ssl
 import struct
 
 # Capabilities
@@ -11,6 +12,7 @@ FOUND_ROWS = 1 << 1
 CONNECT_WITH_DB = 1 << 3
 LOCAL_FILES = 1 << 7
 PROTOCOL_41 = 1 << 9
+SSL = 1 << 11
 TRANSACTIONS = 1 << 13
 SECURE_CONNECTION = 1 << 15
 MULTI_STATEMENTS = 1 << 16
@@ -178,12 +180,25 @@ class Wire:
         self.challenge += packet[at + 31 : at + 43]
         return self
 
-    def login_packet(self, user, password="", db=None, attrs=None):
+    def login_caps(self, db, attrs):
         caps = self.wanted_caps
         if db is not None:
             caps |= CONNECT_WITH_DB
-        if attrs:
-            caps |= CONNECT_ATTRS
+        return caps | CONNECT_ATTRS if attrs else caps
+
+    def start_tls(self, db=None, attrs=None):
+        """Behind the greeting: ask for TLS, for a login with these, and go on encrypted. The server
+        takes the capabilities of this packet, not those of the login."""
+        self.wanted_caps |= SSL
+        self.send(struct.pack("<IIB19xI", self.login_caps(db, attrs), 1 << 30, 45, self.extended))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.sock = context.wrap_socket(self.sock)
+        return self
+
+    def login_packet(self, user, password="", db=None, attrs=None):
+        caps = self.login_caps(db, attrs)
         self.caps = caps & (self.server_caps | LONG_PASSWORD)
         self.columns_cached = False
         answer = scramble(password, self.challenge)

@@ -40,7 +40,8 @@ ERRORS = ("selec 1", "select * from {db}.missing", "select 1 from", "use nosuchd
 
 
 class Client:
-    def __init__(self, socket_path, port, seed):
+    def __init__(self, socket_path, port, seed, tls):
+        self.tls = tls
         self.random = random.Random(seed)
         self.socket_path = socket_path
         self.port = port
@@ -59,8 +60,11 @@ class Client:
         user, password = self.random.choice(USERS)
         db = self.random.choice((None, "", *DATABASES))
         attrs = {"_pid": "4711", "program_name": "workload"} if self.random.random() < 0.5 else None
-        self.wire = wire.Wire(self.address(), caps)
+        address = self.address()
+        self.wire = wire.Wire(address, caps)
         self.wire.greeting()
+        if self.tls and address != self.socket_path:
+            self.wire.start_tls(db, attrs)
         if self.random.random() < 0.1:
             self.pause()
         self.wire.send(self.wire.login_packet(user, password, db, attrs))
@@ -211,7 +215,8 @@ class Client:
 
 def main():
     socket_path, port, seed, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    clients = [Client(socket_path, port, seed * 1000 + i) for i in range(n)]
+    tls = sys.argv[5:] == ["tls"]
+    clients = [Client(socket_path, port, seed * 1000 + i, tls) for i in range(n)]
     for client in clients:
         client.connect()
     print("ready", flush=True)

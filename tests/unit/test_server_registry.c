@@ -86,6 +86,22 @@ int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *r
 	return 0;
 }
 
+/* The processes here use no TLS. */
+int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
+			     struct dbps_library **ret_library, char *ret_text)
+{
+	(void)kernel;
+	(void)pid;
+	(void)ret_library;
+	snprintf(ret_text, 256, "none");
+	return -ENOENT;
+}
+
+void dbps_kernel_library_close(struct dbps_library *library)
+{
+	assert_null(library);
+}
+
 int dbps_kernel_join(struct dbps_kernel *kernel, pid_t tgid)
 {
 	(void)kernel;

@@ -31,6 +31,9 @@ enum kernel_map {
 	MAP_LOSSES,
 	MAP_PORTS,
 	MAP_PAGE,
+	MAP_PLAIN,
+	MAP_LIBRARY_CALLS,
+	MAP_LIBRARY_OBJECTS,
 	MAP_ONE_PAGE,
 	MAP_EVENTS,
 	MAP_N,
@@ -48,12 +51,16 @@ enum kernel_link {
 	LINK_N,
 };
 
+/* Programs that are attached to libraries while the daemon runs. */
+enum kernel_prog { PROG_ENTER, PROG_READ, PROG_WROTE, PROG_N };
+
 /* Entries of the cancel map that this daemon armed, by cookie. */
 #define WATCH_BUCKETS 1024
 
 struct dbps_kernel {
 	int map_fd[MAP_N];
 	int link_fd[LINK_N];
+	int prog_fd[PROG_N];
 	int pin_fd; /* the pin directory, locked; -1: nothing is pinned */
 	char *pin_dir;
 	bool taken_over;
@@ -67,6 +74,7 @@ struct dbps_kernel {
 	pthread_mutex_t iter_lock;	/* one iterator at a time: they share `control` */
 	pthread_mutex_t one_lock; /* the same for LINK_ONE, which never waits for the others */
 	size_t snapshot_hint;	  /* bytes of the last snapshot */
+	uint64_t swept_ns;	  /* the last kernel_plain_sweep(), under iter_lock */
 	pthread_mutex_t cancel_lock;
 	pthread_cond_t slots_changed;
 	struct kernel_watch *watches[WATCH_BUCKETS]; /* guarded by cancel_lock */
@@ -120,6 +128,13 @@ struct timespec kernel_deadline_in(int timeout_ms);
 /** @brief Arm one session at its place, then read it. -ESRCH when there is no such session. */
 int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 		  struct dbps_session *ret_session);
+
+/**
+ * @brief Forget the plaintext records that no socket has any more, once in a while.
+ * @param rows All sessions, as a snapshot that was begun at begin_ns has them.
+ */
+void kernel_plain_sweep(struct dbps_kernel *kernel, const struct kernel_reading *rows,
+			__u64 begin_ns);
 
 /** @brief Make LINK_ONE this daemon's own. 0 or a negative errno. */
 int kernel_one_open(struct dbps_kernel *kernel);

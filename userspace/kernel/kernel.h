@@ -187,6 +187,24 @@ int dbps_kernel_event_fd(const struct dbps_kernel *kernel);
 int dbps_kernel_events(struct dbps_kernel *kernel, void (*on_server)(pid_t tgid, void *data),
 		       void *data);
 
+/*
+ * Probes in the TLS library that a process uses: from then on its new encrypted sessions are
+ * followed in clear text.
+ */
+struct dbps_library;
+
+/**
+ * @brief Find the library of a process, linked dynamically or into its program, and probe it.
+ * @param ret_library Owned by the caller (dbps_kernel_library_close()).
+ * @param ret_text Which library, "libssl.so.3"; on failure why there is none. 256 bytes.
+ * @return 0; -ENOENT when the process has no such library; other negative errno.
+ */
+int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
+			     struct dbps_library **ret_library, char *ret_text);
+
+/** @brief Take the probes away. NULL is fine. */
+void dbps_kernel_library_close(struct dbps_library *library);
+
 /** @brief Loss counters, summed over processors. */
 int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N]);
 extern const char *const dbps_loss_names[DBPS_LOSS_N];

@@ -25,19 +25,35 @@
 #include "log/log.h"
 
 static const char *const map_names[MAP_N] = {
-	[MAP_SESSIONS] = "dbps_sessions",   [MAP_SERVERS] = "dbps_servers",
-	[MAP_CANCELS] = "dbps_cancels",	    [MAP_PREPARED] = "dbps_prepared",
-	[MAP_ADOPTIONS] = "dbps_adoptions", [MAP_CONTROL] = "dbps_control",
-	[MAP_META] = "dbps_meta",	    [MAP_LOSSES] = "dbps_losses",
-	[MAP_PORTS] = "dbps_ports",	    [MAP_PAGE] = "dbps_page",
-	[MAP_ONE_PAGE] = "dbps_one_page",   [MAP_IDS] = "dbps_ids",
-	[MAP_SLOTS] = "dbps_slots",	    [MAP_EVENTS] = "dbps_events",
+	[MAP_SESSIONS] = "dbps_sessions",
+	[MAP_SERVERS] = "dbps_servers",
+	[MAP_CANCELS] = "dbps_cancels",
+	[MAP_PREPARED] = "dbps_prepared",
+	[MAP_ADOPTIONS] = "dbps_adoptions",
+	[MAP_CONTROL] = "dbps_control",
+	[MAP_META] = "dbps_meta",
+	[MAP_LOSSES] = "dbps_losses",
+	[MAP_PORTS] = "dbps_ports",
+	[MAP_PAGE] = "dbps_page",
+	[MAP_ONE_PAGE] = "dbps_one_page",
+	[MAP_IDS] = "dbps_ids",
+	[MAP_PLAIN] = "dbps_plain",
+	[MAP_LIBRARY_CALLS] = "dbps_library_calls",
+	[MAP_LIBRARY_OBJECTS] = "dbps_library_objects",
+	[MAP_SLOTS] = "dbps_slots",
+	[MAP_EVENTS] = "dbps_events",
 };
 
 static const char *const link_names[LINK_N] = {
 	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send",	[LINK_SNAPSHOT] = "dbps_snapshot",
 	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
 	[LINK_ONE] = "dbps_one",   [LINK_SLOT] = "dbps_slot",
+};
+
+static const char *const prog_names[PROG_N] = {
+	[PROG_ENTER] = "dbps_library_enter",
+	[PROG_READ] = "dbps_library_read",
+	[PROG_WROTE] = "dbps_library_wrote",
 };
 
 /* One sentence for the sysadmin, and the error to return with it. */
@@ -130,13 +146,16 @@ static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *op
 	unsigned int room = body + DBPS_DB_MAX > least ? body + DBPS_DB_MAX : least;
 	unsigned int head = offsetof(struct dbps_request, body);
 	_cleanup_close_ int fd = -1;
+	unsigned int record = (offsetof(struct dbps_record, request) + head + room + 7) & ~7u;
 	int r;
 
 	skel->rodata->dbps_body_cap = body;
-	r = create_sessions((offsetof(struct dbps_record, request) + head + room + 7) & ~7u, &fd);
+	r = create_sessions(record, &fd);
 	if (r)
 		return r;
 	r = bpf_map__reuse_fd(skel->maps.dbps_sessions, fd);
+	if (!r)
+		r = bpf_map__set_value_size(skel->maps.dbps_plain, record);
 	if (!r)
 		r = bpf_map__set_value_size(skel->maps.dbps_prepared, head + room);
 	if (!r)
@@ -209,6 +228,20 @@ static int take_maps(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	return bpf_map_freeze(kernel->map_fd[MAP_SLOTS]) ? -errno : 0;
 }
 
+static int take_progs(struct dbps_kernel *kernel, struct dbps_bpf *skel)
+{
+	for (int i = 0; i < PROG_N; i++) {
+		struct bpf_program *prog =
+			bpf_object__find_program_by_name(skel->obj, prog_names[i]);
+		int fd = prog ? fcntl(bpf_program__fd(prog), F_DUPFD_CLOEXEC, 3) : -1;
+
+		if (fd < 0)
+			return -errno;
+		kernel->prog_fd[i] = fd;
+	}
+	return 0;
+}
+
 /* What keeps a kernel from loading the programs, in words. */
 static int refuse_load(int r, char **ret_why)
 {
@@ -248,6 +281,8 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 	if (!r)
 		r = take_maps(kernel, skel);
 	if (!r)
+		r = take_progs(kernel, skel);
+	if (!r)
 		r = attach_all(kernel, skel);
 	dbps_bpf__destroy(skel);
 	if (r)
@@ -278,6 +313,10 @@ static void unpin_all(const struct dbps_kernel *kernel)
 		pin_path(kernel, "map", map_names[i], path);
 		unlink(path);
 	}
+	for (int i = 0; i < PROG_N; i++) {
+		pin_path(kernel, "prog", prog_names[i], path);
+		unlink(path);
+	}
 }
 
 static int pin_all(const struct dbps_kernel *kernel, char **ret_why)
@@ -292,6 +331,10 @@ static int pin_all(const struct dbps_kernel *kernel, char **ret_why)
 	for (int i = 0; i < LINK_N && !r; i++) {
 		pin_path(kernel, "link", link_names[i], path);
 		r = bpf_obj_pin(kernel->link_fd[i], path);
+	}
+	for (int i = 0; i < PROG_N && !r; i++) {
+		pin_path(kernel, "prog", prog_names[i], path);
+		r = bpf_obj_pin(kernel->prog_fd[i], path);
 	}
 	if (r) {
 		r = -errno;
@@ -312,6 +355,10 @@ static void close_fds(struct dbps_kernel *kernel)
 		cleanup_close(&kernel->link_fd[i]);
 		kernel->link_fd[i] = -1;
 	}
+	for (int i = 0; i < PROG_N; i++) {
+		cleanup_close(&kernel->prog_fd[i]);
+		kernel->prog_fd[i] = -1;
+	}
 }
 
 /* Take over the pins when all are there and suit. */
@@ -331,6 +378,11 @@ static bool take_over(struct dbps_kernel *kernel, const struct dbps_kernel_optio
 		pin_path(kernel, "link", link_names[i], path);
 		kernel->link_fd[i] = bpf_obj_get(path);
 		all = all && kernel->link_fd[i] >= 0;
+	}
+	for (int i = 0; i < PROG_N; i++) {
+		pin_path(kernel, "prog", prog_names[i], path);
+		kernel->prog_fd[i] = bpf_obj_get(path);
+		all = all && kernel->prog_fd[i] >= 0;
 	}
 	fill_meta(options, &wanted);
 	if (all && !bpf_map_lookup_elem(kernel->map_fd[MAP_META], &zero, &meta) &&
@@ -439,6 +491,7 @@ static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
 		return NULL;
 	memset(kernel->map_fd, -1, sizeof(kernel->map_fd));
 	memset(kernel->link_fd, -1, sizeof(kernel->link_fd));
+	memset(kernel->prog_fd, -1, sizeof(kernel->prog_fd));
 	kernel->pin_fd = -1;
 	kernel->text_bytes = options->text_bytes;
 	pthread_mutex_init(&kernel->iter_lock, NULL);

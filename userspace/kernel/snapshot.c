@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "server/client.h"
 
 /* Reads of one row that are tried when it keeps changing. */
 #define TORN_TRIES 8
@@ -146,6 +147,7 @@ static int read_again(struct dbps_kernel *kernel, __u64 cookie, struct kernel_re
 static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
 			   struct kernel_reading *to)
 {
+	__u64 begin_ns = dbps_clock_ns();
 	int r;
 
 	if (!cookie && reserve(to, kernel->snapshot_hint) < 0)
@@ -160,6 +162,8 @@ static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned in
 		kernel->snapshot_hint = to->len + to->len / 4 + (size_t)16 * 1024;
 	for (size_t i = 0; i < to->n_torn && !r; i++)
 		r = read_again(kernel, to->torn[i], to);
+	if (!r && !cookie)
+		kernel_plain_sweep(kernel, to, begin_ns);
 	return r;
 }
 

@@ -89,7 +89,7 @@ static const char *cause(const char *text)
 static bool is_unreadable(const struct dbps_session *session)
 {
 	return session->phase == DBPS_PHASE_OPAQUE || session->phase == DBPS_PHASE_UNFRAMED ||
-	       session->flags & (DBPS_TLS | DBPS_COMPRESSED);
+	       session->flags & DBPS_COMPRESSED || dbps_session_is_dark(session);
 }
 
 static const char *how_it_ended(const struct kill *kill, const char *without, char buf[static 64])

@@ -348,9 +348,10 @@ static bool check_statement(struct act *act)
 {
 	const struct dbps_session *s = act->row->session;
 
-	if (s->phase == DBPS_PHASE_UNKNOWN || (s->flags & DBPS_TLS && !dbps_session_executes(s)))
+	if (s->phase == DBPS_PHASE_UNKNOWN ||
+	    (dbps_session_is_dark(s) && !dbps_session_executes(s)))
 		refuse(act, ER_UNKNOWN_ERROR, "what this session executes cannot be seen (%s)",
-		       s->flags & DBPS_TLS ? "TLS" : "it is older than dbps");
+		       dbps_session_is_dark(s) ? "TLS" : "it is older than dbps");
 	else if (!dbps_session_executes(s))
 		refuse(act, ER_UNKNOWN_ERROR, "nothing is running in this session");
 	else if (!s->tid)

@@ -210,7 +210,7 @@ static void learn(struct kill *kill)
 static bool is_opaque(const struct dbps_session *session)
 {
 	return session->phase == DBPS_PHASE_UNKNOWN ||
-	       (session->flags & DBPS_TLS && !dbps_session_executes(session) &&
+	       (dbps_session_is_dark(session) && !dbps_session_executes(session) &&
 		session->phase != DBPS_PHASE_CLOSED);
 }
 
@@ -222,7 +222,7 @@ bool kill_has_statement(struct kill *kill)
 		kill_refuse(kill, ER_UNKNOWN,
 			    "what this session executes cannot be seen (%s); KILL CONNECTION "
 			    "closes it",
-			    session->flags & DBPS_TLS ? "TLS" : "it is older than dbps");
+			    dbps_session_is_dark(session) ? "TLS" : "it is older than dbps");
 	else if (!dbps_session_executes(session))
 		kill_answer(kill, DBPS_KILL_MISSED, "missed: nothing is running in this session");
 	else

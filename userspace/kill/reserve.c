@@ -53,7 +53,7 @@ static int compare(const void *a, const void *b)
 
 static bool is_unseen(const struct dbps_session *s)
 {
-	return s->phase == DBPS_PHASE_UNKNOWN || s->flags & DBPS_TLS;
+	return s->phase == DBPS_PHASE_UNKNOWN || dbps_session_is_dark(s);
 }
 
 static bool is_idle(const struct dbps_session *s)

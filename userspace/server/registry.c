@@ -40,7 +40,9 @@ struct slot {
 	uint32_t netns;
 	char version[DBPS_VERSION_MAX + 1];
 	struct dbps_listeners listeners;
-	struct dbps_link *link; /* NULL: none */
+	struct dbps_link *link;	      /* NULL: none */
+	struct dbps_library *library; /* its TLS library, probed; NULL: not */
+	char tls_text[256];
 };
 
 /* A process that ends one day. */
@@ -247,6 +249,22 @@ static void open_link(struct dbps_registry *registry, struct slot *slot, uint16_
 		log_errno(r, "%s: control link", slot->name);
 }
 
+/* Its TLS library, for the sessions that begin from now on. */
+static void open_library(struct dbps_registry *registry, struct slot *slot)
+{
+	int r = dbps_kernel_library_open(registry->kernel, slot->pid, &slot->library,
+					 slot->tls_text);
+
+	dbps_log(r && r != -ENOENT ? LOG_WARNING : LOG_INFO, "%s: TLS: %s", slot->name,
+		 slot->tls_text);
+}
+
+static void close_library(struct slot *slot)
+{
+	dbps_kernel_library_close(slot->library);
+	slot->library = NULL;
+}
+
 /* --- watches --- */
 
 static struct watch *watch_by_pid(const struct dbps_registry *registry, pid_t pid)
@@ -283,6 +301,7 @@ static struct dbps_link *remove_watch(struct dbps_registry *registry, struct wat
 	if (slot) {
 		dbps_log(LOG_NOTICE, "%s: process %d has ended", slot->name, slot->pid);
 		link = TAKE_PTR(slot->link);
+		close_library(slot);
 		slot->pid = 0;
 	}
 	epoll_ctl(registry->epoll_fd, EPOLL_CTL_DEL, watch->pidfd, NULL);
@@ -351,6 +370,8 @@ static int register_server(struct dbps_registry *registry, struct candidate *can
 	if (r < 0)
 		return r;
 	fill_slot(slot, candidate);
+	open_library(registry, slot);
+	candidate->seen.tls_read = slot->library != NULL;
 	r = tell_kernel(registry->kernel, candidate, DBPS_SERVER_ADOPTED);
 	if (r < 0)
 		log_errno(r, "%s: follow process %d", slot->name, slot->pid);
@@ -492,6 +513,7 @@ void dbps_registry_free(struct dbps_registry *registry)
 		if (registry->slots[i]->link)
 			dbps_link_stop(registry->slots[i]->link);
 		dbps_link_unref(registry->slots[i]->link);
+		close_library(registry->slots[i]);
 		dbps_listeners_done(&registry->slots[i]->listeners);
 		free(registry->slots[i]);
 	}
@@ -539,6 +561,8 @@ static void fill_view(struct dbps_registry *registry, struct slot *slot,
 	snprintf(view->version, sizeof(view->version), "%.63s", slot->version);
 	dbps_listeners_format(&slot->listeners, view->addresses, sizeof(view->addresses));
 	view->engine = slot->engine;
+	view->tls_read = slot->library;
+	snprintf(view->tls_text, sizeof(view->tls_text), "%s", slot->tls_text);
 	if (slot->link)
 		dbps_link_view(slot->link, view);
 	else

@@ -39,6 +39,8 @@ struct dbps_server_view {
 	char link_text[256];  /* "root over /run/mysqld/mysqld.sock", or why it is down */
 	uint64_t link_id;     /* the server's connection id of the link, 0: none */
 	uint64_t link_cookie; /* socket cookie of the server's end when known, else 0 */
+	bool tls_read;	      /* its encrypted sessions are followed in clear text */
+	char tls_text[256];   /* "libssl.so.3", or why not */
 };
 
 struct dbps_registry_options {

@@ -106,7 +106,7 @@ static void set_host(const struct dbps_session *s, char *host)
 
 static const char *why_no_text(const struct dbps_session *s)
 {
-	if (s->flags & DBPS_TLS)
+	if (dbps_session_is_dark(s))
 		return "the connection is encrypted (TLS)";
 	if (s->flags & DBPS_COMPRESSED)
 		return "the connection is compressed";
@@ -186,7 +186,7 @@ static int set_text(struct reading *reading, struct dbps_row *row,
 
 	if (!reading->with_text)
 		return 0;
-	if (s->flags & DBPS_TLS)
+	if (dbps_session_is_dark(s))
 		row->why_no_info = why_no_text(s);
 	if (!dbps_session_executes(s))
 		return 0;

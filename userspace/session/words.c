@@ -74,7 +74,7 @@ static const char *command_word(enum dbps_engine engine, uint8_t command)
 static bool is_unseen(const struct dbps_session *s)
 {
 	return s->phase == DBPS_PHASE_UNKNOWN ||
-	       (s->phase == DBPS_PHASE_AUTH && s->flags & DBPS_TLS);
+	       (s->phase == DBPS_PHASE_AUTH && dbps_session_is_dark(s));
 }
 
 bool dbps_row_logs_in(const struct dbps_row *row)
@@ -176,7 +176,7 @@ const char *dbps_row_phase(const struct dbps_row *row)
 	if (s->phase == DBPS_PHASE_IDLE)
 		return idle_phase(s);
 	if (is_unseen(s))
-		return s->flags & DBPS_TLS ? "encrypted" : NULL;
+		return dbps_session_is_dark(s) ? "encrypted" : NULL;
 	return s->phase < DBPS_PHASE_N ? words[s->phase] : NULL;
 }
 

@@ -47,7 +47,7 @@ static bool is_candidate(const struct sql_connection *connection, const struct s
 	if (!dbps_caller_kills(&connection->caller, row))
 		return false;
 	return kill->request.connection || session->phase != DBPS_PHASE_IDLE ||
-	       session->flags & DBPS_TLS;
+	       dbps_session_is_dark(session);
 }
 
 static void add_target(const struct sql_connection *connection, const struct sql_kill *kill,

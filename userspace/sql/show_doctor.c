@@ -64,6 +64,17 @@ static void judge_link(struct wire_writer *out, const struct dbps_server_view *v
 	put_finding(out, &finding);
 }
 
+static void judge_tls(struct wire_writer *out, const struct dbps_server_view *view)
+{
+	struct finding finding = {.subject = view->name, .item = "TLS"};
+
+	finding.status = view->tls_read ? "ok" : "missing";
+	snprintf(finding.detail, sizeof(finding.detail), "%s%s", view->tls_text,
+		 view->tls_read ? ": encrypted sessions that begin from now on are followed"
+				: "; of encrypted sessions only addresses and times are shown");
+	put_finding(out, &finding);
+}
+
 /* A session as this server's are, for enactors to say whether they could end it. */
 static struct dbps_kill_target example_of(const struct sql_connection *connection,
 					  const struct dbps_server_view *view)
@@ -132,6 +143,7 @@ static void judge_server(struct wire_writer *out, const struct sql_connection *c
 	struct dbps_kill_target target = example_of(connection, view);
 
 	judge_link(out, view);
+	judge_tls(out, view);
 	judge_kill_query(out, &target);
 	judge_kill(out, &target);
 }

@@ -1,0 +1,152 @@
+/*
+ * Plaintext of encrypted sessions: a record of its own, found by the socket's cookie, as programs
+ * in a library (library.bpf.h) have no socket and so no socket storage. It begins as a copy of the
+ * socket's record when the client asks for TLS, and what is read and sent from then on is followed
+ * there; the snapshot takes it in the place of the socket's.
+ *
+ * Invariants:
+ * 1. The record counts (DBPS_TLS_READ) from its begin on when the process's library is known to be
+ * probed, else from its first plaintext on; before that the socket's record stands.
+ * 2. It ends with the socket's end-of-file or error; some time after the Quit that it reads, as the
+ * socket is still there for a moment; and at the latest when the daemon finds no socket for it
+ * (kernel_plain_sweep()).
+ * 3. A socket's record with DBPS_TLS_READ whose plaintext has none: the session has quit.
+ */
+#ifndef DBPS_BPF_PLAIN_H
+#define DBPS_BPF_PLAIN_H
+
+/* socket cookie -> the record of its plaintext. Sized as dbps_sessions. Made and deleted here, and
+ * swept by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct dbps_record);
+} dbps_plain SEC(".maps");
+
+/* The library's call that a thread is in. */
+struct library_call {
+	__u64 ssl; /* 0: none */
+	__u64 buffer;
+	__u64 n;
+	__u64 moved;  /* where the _ex functions say how much */
+	__u64 cookie; /* of the socket that was read or written meanwhile, 0: none */
+	struct dbps_window window;
+};
+
+/* thread -> its call. Made at the thread's first call, gone with the thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct library_call);
+} dbps_library_calls SEC(".maps");
+
+/*
+ * A tap of an encrypted socket: if a call of the library is under way, this is its socket. The
+ * socket's record learns that its plaintext is followed.
+ */
+static __noinline int plain_note(struct dbps_session *s)
+{
+	struct library_call *c =
+		bpf_task_storage_get(&dbps_library_calls, bpf_get_current_task_btf(), 0, 0);
+	__u64 cookie = s->cookie;
+	struct dbps_record *p;
+
+	if (!c)
+		return 0;
+	c->cookie = cookie;
+	if (s->flags & DBPS_TLS_READ)
+		return 0;
+	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
+	if (p)
+		s->flags |= p->s.flags & DBPS_TLS_READ;
+	return 0;
+}
+
+/* The client has asked for TLS; what comes next is its handshake. */
+static __noinline int plain_begin(struct dbps_record *r)
+{
+	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &r->s.tgid);
+	__u64 cookie = r->s.cookie;
+	struct dbps_record *p;
+
+	if (bpf_map_update_elem(&dbps_plain, &cookie, r, BPF_ANY)) {
+		loss_count(DBPS_LOSS_NO_STORAGE);
+		return 0;
+	}
+	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
+	if (!p)
+		return 0;
+	__builtin_memset(&p->s.in, 0, sizeof(p->s.in));
+	__builtin_memset(&p->s.out, 0, sizeof(p->s.out));
+	p->s.flags &= ~DBPS_TLS; /* its bytes are in clear, and the login comes first */
+	p->s.phase = DBPS_PHASE_GREETED;
+	if (seen && seen->tls_read)
+		p->s.flags |= DBPS_TLS_READ;
+	__sync_fetch_and_add(&p->s.gen, 1); /* the copy was made under the lock */
+	return 0;
+}
+
+static __noinline int plain_end(const struct dbps_session *s)
+{
+	__u64 cookie = s->cookie;
+
+	bpf_map_delete_elem(&dbps_plain, &cookie);
+	return 0;
+}
+
+/* The record that tells what the session does. */
+static __always_inline struct dbps_record *plain_or(struct dbps_record *r)
+{
+	__u64 cookie = r->s.cookie;
+	struct dbps_record *p;
+
+	if (!(r->s.flags & DBPS_TLS) || r->s.phase == DBPS_PHASE_CLOSED)
+		return r;
+	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
+	return p && p->s.flags & DBPS_TLS_READ ? p : r;
+}
+
+/* The last sessions that have quit: each takes the place of one that did so long before. */
+#define PLAIN_QUITS 256
+
+struct plain_quits {
+	__u64 n;
+	__u64 cookie[PLAIN_QUITS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct plain_quits);
+} dbps_plain_quits SEC(".maps");
+
+static __noinline int plain_quit(const struct dbps_session *s)
+{
+	__u32 zero = 0, i;
+	struct plain_quits *quits = bpf_map_lookup_elem(&dbps_plain_quits, &zero);
+	__u64 earlier;
+
+	if (!quits)
+		return 0;
+	i = __sync_fetch_and_add(&quits->n, 1) % PLAIN_QUITS;
+	earlier = __sync_lock_test_and_set(&quits->cookie[i], s->cookie);
+	if (earlier)
+		bpf_map_delete_elem(&dbps_plain, &earlier);
+	return 0;
+}
+
+/* A row was copied from either record: make it tell of both (invariant 3). */
+static __always_inline void plain_row(struct dbps_session *s)
+{
+	if (!(s->flags & DBPS_TLS_READ))
+		return;
+	if (s->flags & DBPS_TLS)
+		s->phase = DBPS_PHASE_CLOSED;
+	s->flags |= DBPS_TLS;
+}
+
+#endif

@@ -1,0 +1,294 @@
+/*
+ * The TLS library of a server: found through the process's mappings, probed at its read and write
+ * functions by their place in the file. The probes are of this process alone, and end with the
+ * daemon.
+ */
+#include "internal.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <limits.h>
+#include <linux/perf_event.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "cleanup.h"
+
+/* How often plaintext records without a socket are looked for. */
+#define SWEEP_NS (60ull * 1000000000)
+
+/* What is probed: each at its begin and at its end. */
+static const struct function {
+	const char *name;
+	enum kernel_prog at_end;
+	enum dbps_library_form form;
+} functions[] = {
+	{"SSL_read", PROG_READ, DBPS_LIBRARY_PLAIN},
+	{"SSL_read_ex", PROG_READ, DBPS_LIBRARY_EX},
+	{"SSL_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
+	{"SSL_write_ex", PROG_WROTE, DBPS_LIBRARY_EX},
+};
+#define N_FUNCTIONS ARRAY_SIZE(functions)
+
+struct dbps_library {
+	size_t n;
+	int fd[2 * N_FUNCTIONS]; /* links, which hold what they hang on */
+};
+
+void dbps_kernel_library_close(struct dbps_library *library)
+{
+	if (!library)
+		return;
+	for (size_t i = 0; i < library->n; i++)
+		close(library->fd[i]);
+	free(library);
+}
+
+static void cleanup_library(struct dbps_library **library)
+{
+	dbps_kernel_library_close(*library);
+}
+
+/* ---------------------------------------------------------------- its functions ------------- */
+
+static void cleanup_elf(Elf **elf)
+{
+	elf_end(*elf);
+}
+
+/* Where in the file an address of the program is. 0: nowhere. */
+static uint64_t file_offset(Elf *elf, uint64_t address)
+{
+	GElf_Phdr header;
+	size_t n;
+
+	if (elf_getphdrnum(elf, &n))
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		if (!gelf_getphdr(elf, (int)i, &header) || header.p_type != PT_LOAD)
+			continue;
+		if (address >= header.p_vaddr && address - header.p_vaddr < header.p_filesz)
+			return address - header.p_vaddr + header.p_offset;
+	}
+	return 0;
+}
+
+/* The functions that one symbol table defines. */
+static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
+			 uint64_t ret_offsets[N_FUNCTIONS])
+{
+	Elf_Data *data = elf_getdata(section, NULL);
+	GElf_Sym symbol;
+
+	for (int i = 0; data && gelf_getsym(data, i, &symbol); i++) {
+		const char *name = elf_strptr(elf, header->sh_link, symbol.st_name);
+
+		if (!name || symbol.st_shndx == SHN_UNDEF ||
+		    GELF_ST_TYPE(symbol.st_info) != STT_FUNC)
+			continue;
+		for (size_t k = 0; k < N_FUNCTIONS; k++) {
+			if (strcmp(name, functions[k].name) == 0)
+				ret_offsets[k] = file_offset(elf, symbol.st_value);
+		}
+	}
+}
+
+/* @return Whether the file has the functions without which nothing can be followed. */
+static bool find_functions(const char *path, uint64_t ret_offsets[N_FUNCTIONS])
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_(cleanup_elf) Elf *elf = NULL;
+	Elf_Scn *section = NULL;
+	GElf_Shdr header;
+
+	memset(ret_offsets, 0, N_FUNCTIONS * sizeof(*ret_offsets));
+	if (fd < 0 || elf_version(EV_CURRENT) == EV_NONE)
+		return false;
+	elf = elf_begin(fd, ELF_C_READ, NULL);
+	while (elf && (section = elf_nextscn(elf, section))) {
+		if (gelf_getshdr(section, &header) &&
+		    (header.sh_type == SHT_DYNSYM || header.sh_type == SHT_SYMTAB))
+			read_symbols(elf, section, &header, ret_offsets);
+	}
+	return ret_offsets[0] && ret_offsets[2];
+}
+
+/*
+ * The process's library, as a path that this process can open: through map_files, so that it is
+ * the file that is mapped, whatever its name stands for by now and in whichever mount namespace.
+ */
+static int find_library(pid_t pid, char path[PATH_MAX], char *ret_text)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *line = NULL;
+	char range[64], access[8];
+	size_t size = 0;
+
+	snprintf(path, PATH_MAX, "/proc/%d/maps", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (getline(&line, &size, f) > 0) {
+		const char *name = strrchr(line, '/');
+
+		if (!name || strncmp(name, "/libssl.so", 10) != 0 ||
+		    sscanf(line, "%63s %7s", range, access) != 2 || !strchr(access, 'x'))
+			continue;
+		snprintf(path, PATH_MAX, "/proc/%d/map_files/%s", pid, range);
+		snprintf(ret_text, 256, "%.*s", (int)strcspn(name + 1, " \n"), name + 1);
+		return 0;
+	}
+	snprintf(path, PATH_MAX, "/proc/%d/exe", pid);
+	snprintf(ret_text, 256, "linked into the program");
+	return 0;
+}
+
+/* ---------------------------------------------------------------- probes -------------------- */
+
+/* The number by which perf_event_open(2) knows uprobes. */
+static int probe_type(void)
+{
+	_cleanup_fclose_ FILE *f = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
+	int type;
+
+	if (!f)
+		return -errno;
+	return fscanf(f, "%d", &type) == 1 ? type : -EIO;
+}
+
+/* Links a program to a place in a file, for one process. Returns the link's descriptor. */
+static int probe(int prog_fd, int type, pid_t pid, const char *path, uint64_t offset, bool at_end,
+		 uint64_t cookie)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = cookie);
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = (uint32_t)type,
+		.config = at_end, /* PMU format "retprobe": config:0 */
+		.config1 = (uint64_t)(uintptr_t)path,
+		.config2 = offset,
+	};
+	_cleanup_close_ int fd =
+		(int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	int link_fd;
+
+	if (fd < 0)
+		return -errno;
+	link_fd = bpf_link_create(prog_fd, fd, BPF_PERF_EVENT, &opts);
+	return link_fd < 0 ? -errno : link_fd;
+}
+
+static int probe_all(struct dbps_kernel *kernel, pid_t pid, const char *path,
+		     const uint64_t offsets[N_FUNCTIONS], struct dbps_library *library)
+{
+	int type = probe_type();
+
+	if (type < 0)
+		return type;
+	for (size_t i = 0; i < N_FUNCTIONS; i++) {
+		const struct function *function = &functions[i];
+
+		if (!offsets[i])
+			continue;
+		/* The end first: one without a begin does nothing. */
+		for (int at_end = 1; at_end >= 0; at_end--) {
+			int prog_fd = kernel->prog_fd[at_end ? function->at_end : PROG_ENTER];
+			int fd =
+				probe(prog_fd, type, pid, path, offsets[i], at_end, function->form);
+
+			if (fd < 0)
+				return fd;
+			library->fd[library->n++] = fd;
+		}
+	}
+	return 0;
+}
+
+int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
+			     struct dbps_library **ret_library, char *ret_text)
+{
+	_cleanup_(cleanup_library) struct dbps_library *library = calloc(1, sizeof(*library));
+	uint64_t offsets[N_FUNCTIONS];
+	char path[PATH_MAX];
+	int r;
+
+	if (!library)
+		return -ENOMEM;
+	r = find_library(pid, path, ret_text);
+	if (!r && !find_functions(path, offsets)) {
+		snprintf(ret_text, 256, "no OpenSSL is mapped, or linked in with its symbols");
+		return -ENOENT;
+	}
+	if (!r)
+		r = probe_all(kernel, pid, path, offsets, library);
+	if (r) {
+		snprintf(ret_text, 256, "its library cannot be probed: %s", strerror(-r));
+		return r;
+	}
+	*ret_library = TAKE_PTR(library);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- sweep --------------------- */
+
+static int compare_cookies(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Cookies of the encrypted sessions among rows, sorted. Owned by the caller. */
+static __u64 *encrypted(const struct kernel_reading *rows, size_t *ret_n)
+{
+	__u64 *cookies =
+		malloc((rows->len / sizeof(struct dbps_snapshot_row) + 1) * sizeof(*cookies));
+
+	*ret_n = 0;
+	for (size_t at = 0; cookies && at < rows->len;) {
+		const struct dbps_snapshot_row *row = (const void *)(rows->rows + at);
+
+		if (row->session.flags & DBPS_TLS)
+			cookies[(*ret_n)++] = row->session.cookie;
+		at += row->size;
+	}
+	if (cookies)
+		qsort(cookies, *ret_n, sizeof(*cookies), compare_cookies);
+	return cookies;
+}
+
+/* Whether a record began before the snapshot; one that began since may well have a socket. */
+static bool is_older(int fd, __u64 cookie, __u64 begin_ns, struct dbps_record *record)
+{
+	return !bpf_map_lookup_elem(fd, &cookie, record) && record->s.connected_ns < begin_ns;
+}
+
+void kernel_plain_sweep(struct dbps_kernel *kernel, const struct kernel_reading *rows,
+			__u64 begin_ns)
+{
+	int fd = kernel->map_fd[MAP_PLAIN];
+	_cleanup_free_ struct dbps_record *record = NULL;
+	_cleanup_free_ __u64 *cookies = NULL;
+	__u64 cookie, next;
+	size_t n;
+	int more;
+
+	if (begin_ns - kernel->swept_ns < SWEEP_NS || bpf_map_get_next_key(fd, NULL, &cookie))
+		return;
+	kernel->swept_ns = begin_ns;
+	cookies = encrypted(rows, &n);
+	record = malloc(sizeof(*record) + kernel->text_bytes + DBPS_DB_MAX + 64);
+	if (!cookies || !record)
+		return;
+	do {
+		more = !bpf_map_get_next_key(fd, &cookie, &next);
+		if (!bsearch(&cookie, cookies, n, sizeof(cookie), compare_cookies) &&
+		    is_older(fd, cookie, begin_ns, record))
+			bpf_map_delete_elem(fd, &cookie);
+		cookie = next;
+	} while (more);
+}
