@@ -46,8 +46,8 @@ static bool is_candidate(const struct sql_connection *connection, const struct s
 
 	if (!dbps_caller_kills(&connection->caller, row))
 		return false;
-	return kill->request.connection || session->phase != DBPS_PHASE_IDLE ||
-	       dbps_session_is_dark(session);
+	return kill->request.connection || dbps_session_executes(session) ||
+	       session->phase == DBPS_PHASE_UNKNOWN || dbps_session_is_dark(session);
 }
 
 static void add_target(const struct sql_connection *connection, const struct sql_kill *kill,
