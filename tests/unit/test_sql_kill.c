@@ -144,6 +144,12 @@ static void what_is_not_understood_kills_nothing(void **state)
 		"kill where id = 41 group by id",
 		"kill where max(id) = 41",
 		"kill where id = = 41",
+		"kill where 41",
+		"kill where '41'",
+		"kill where id",
+		"kill where time",
+		"kill where time_ms",
+		"kill where id & 41",
 		"kill user",
 		"kill user admin@",
 		"kill user admin admin",
@@ -201,6 +207,8 @@ static void a_condition_chooses(void **state)
 	assert_killed("kill where info like 'select sleep%' and time >= 5", "41");
 	assert_killed("kill where case when id = 41 then 1 end", "41");
 	assert_killed("kill where `user` = 'app' # and no more", "42");
+	assert_killed("kill where id = 41 or user = 'app' or null", "41 42");
+	assert_killed("kill where not tls order by id limit 1", "41");
 	assert_killed("kill where user in ('a', 'b')", "");
 	assert_killed("KILL WHERE command = 'Sleep' ORDER BY user DESC LIMIT 1;",
 		      "4503599627371500");

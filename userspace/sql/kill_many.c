@@ -70,7 +70,10 @@ static int begin_choice(struct choice *choice, struct sql_sessions *sessions)
 	return choice->targets ? 0 : -ENOMEM;
 }
 
-/* Rows of the query are indices into its sessions. 0 or a code of SQLite. */
+/*
+ * Rows of the query are indices into its sessions. 0 or a code of SQLite. A condition is 1 where it
+ * holds: whoever writes KILL WHERE 41 means one session and not, as 41 is not 0, all.
+ */
 static int collect(struct sql_query *query, const char *sql, size_t *indices, size_t *ret_n)
 {
 	size_t n = 0;
@@ -78,8 +81,12 @@ static int collect(struct sql_query *query, const char *sql, size_t *indices, si
 
 	if (r)
 		return r;
-	while ((r = sql_query_step(query)) == SQLITE_ROW && n < query->sessions.n)
+	while ((r = sql_query_step(query)) == SQLITE_ROW && n < query->sessions.n) {
+		if (sqlite3_column_type(query->statement, 1) != SQLITE_INTEGER ||
+		    sqlite3_column_int64(query->statement, 1) != 1)
+			return SQLITE_MISMATCH;
 		indices[n++] = (size_t)sqlite3_column_int64(query->statement, 0);
+	}
 	if (r != SQLITE_DONE)
 		return r;
 	*ret_n = n;

@@ -329,49 +329,53 @@ static int find_end(struct sql_input *input, const char **ret_end)
 	return 0;
 }
 
-static int translate_expression(struct sql_input *input, FILE *out)
+/* The expression at the input, in SQLite's SQL. Owned by the caller. */
+static int read_expression(struct sql_input *input, char **ret_sql)
 {
-	const char *end;
-	int r = find_end(input, &end);
-
-	return r ? r : sql_translate(input, end, out);
-}
-
-/* The oldest first, of those whose age is known. */
-static const char oldest_first[] = "time_ms IS NULL, time_ms DESC, id";
-
-static int write_select(struct sql_input *input, FILE *out)
-{
-	int r;
-
-	fputs("SELECT rowid FROM " SQL_SESSIONS_TABLE " WHERE (", out);
-	r = translate_expression(input, out);
-	fputs(") ORDER BY ", out);
-	if (r)
-		return r;
-	if (!sql_take_word(input, "ORDER")) {
-		fputs(oldest_first, out);
-		return 0;
-	}
-	return sql_take_word(input, "BY") ? translate_expression(input, out) : -EINVAL;
-}
-
-int sql_kill_where(struct sql_connection *connection, struct sql_input *input, unsigned int options)
-{
-	_cleanup_(free_kill) struct sql_kill kill = {0};
 	_cleanup_free_ char *sql = NULL;
+	const char *end;
 	size_t len;
 	FILE *out;
-	int r = begin(connection, input, options, &kill);
+	int r = find_end(input, &end);
 
 	if (r)
 		return r;
 	out = open_memstream(&sql, &len);
 	if (!out)
 		return -ENOMEM;
-	r = write_select(input, out);
+	r = sql_translate(input, end, out);
 	if (fclose(out) && !r)
 		r = -ENOMEM;
+	if (!r)
+		*ret_sql = TAKE_PTR(sql);
+	return r;
+}
+
+/* The oldest first, of those whose age is known. */
+static const char oldest_first[] = "time_ms IS NULL, time_ms DESC, id";
+
+static int read_choice(struct sql_input *input, char **ret_sql)
+{
+	_cleanup_free_ char *condition = NULL, *order = NULL;
+	int r = read_expression(input, &condition);
+
+	if (!r && sql_take_word(input, "ORDER"))
+		r = sql_take_word(input, "BY") ? read_expression(input, &order) : -EINVAL;
+	if (!r && asprintf(ret_sql,
+			   "SELECT rowid, (%s) FROM " SQL_SESSIONS_TABLE " WHERE (%s) ORDER BY %s",
+			   condition, condition, order ? order : oldest_first) < 0)
+		r = -ENOMEM;
+	return r;
+}
+
+int sql_kill_where(struct sql_connection *connection, struct sql_input *input, unsigned int options)
+{
+	_cleanup_(free_kill) struct sql_kill kill = {0};
+	_cleanup_free_ char *sql = NULL;
+	int r = begin(connection, input, options, &kill);
+
+	if (!r)
+		r = read_choice(input, &sql);
 	if (!r)
 		r = read_tail(input, &kill);
 	return r ? r : sql_kill_chosen(connection, &kill, sql);

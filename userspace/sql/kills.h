@@ -39,7 +39,8 @@ int sql_kill_query(struct sql_connection *connection, struct sql_kill *kill, uin
 /** @brief A statement that is an act and an id: "DEMOTE id". As the functions of statements. */
 int sql_act_on_id(struct sql_connection *connection, struct sql_input *input, sql_act *act);
 
-/** @param sql A SELECT of SQLite whose first column is the rowid of a session, in the order. */
+/** @param sql A SELECT of SQLite: rowid of a session and what the condition is for it, in the
+ * order. */
 int sql_kill_chosen(struct sql_connection *connection, const struct sql_kill *kill,
 		    const char *sql);
 int sql_kill_of_user(struct sql_connection *connection, const struct sql_kill *kill,

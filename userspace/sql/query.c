@@ -239,6 +239,10 @@ int sql_query_refuse(const struct sql_query *query, int code)
 				 connection->daemon->config.sql_memory_limit_mib);
 	case SQLITE_TOOBIG:
 		return sql_error(connection, ER_DATA_TOO_LONG, "%s", text);
+	case SQLITE_MISMATCH:
+		return sql_error(connection, ER_SYNTAX_ERROR,
+				 "The condition is neither true nor false but '%.80s'",
+				 sqlite3_column_text(query->statement, 1));
 	case SQLITE_FULL:
 		return sql_error(connection, ER_SYNTAX_ERROR,
 				 "A statement may have at most %d SELECTs", SELECTS_MAX);
