@@ -122,6 +122,8 @@ __noinline int session_prepared_used(struct dbps_session *s, const struct dbps_r
 	if (!s || !request)
 		return 0;
 	if (s->command == COM_STMT_CLOSE) {
+		if (request->have < 5)
+			return 0;
 		key = session_prepared_key(s, mysql_u32(request->body + 1));
 		bpf_map_delete_elem(&dbps_prepared, &key);
 	} else {
@@ -275,7 +277,7 @@ static __noinline int session_prepared(struct dbps_record *r)
 {
 	struct dbps_prepared_key key = session_prepared_key(&r->s, r->s.last_stmt_id);
 
-	if (mysql_may_use(r->request.body[1]))
+	if (r->request.have > 1 && mysql_may_use(r->request.body[1]))
 		r->s.flags |= DBPS_PREPARED_USE;
 	if (bpf_map_update_elem(&dbps_prepared, &key, &r->request, BPF_ANY))
 		loss_count(DBPS_LOSS_PREPARED_TEXT);
@@ -341,8 +343,7 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 
 	if (s->flags & DBPS_TLS)
 		plain_note(s);
-	if (s->flags & (DBPS_TLS | DBPS_COMPRESSED) || s->phase == DBPS_PHASE_UNFRAMED ||
-	    s->phase == DBPS_PHASE_UNKNOWN || s->phase == DBPS_PHASE_CLOSED)
+	if (!mysql_follows_answers(s))
 		return 0;
 	mysql_answers_header(r);
 	if (!window)

@@ -183,13 +183,16 @@ DBPS_STEP_FN int mysql_take_db(struct dbps_session *s, const struct dbps_block *
 	return 0;
 }
 
-/* Length of a NUL-terminated name; DBPS_DB_MAX: longer than a block. */
-DBPS_STEP_FN __u32 mysql_name_len(const struct dbps_block *src)
+/*
+ * Length of a name that ends with a NUL, or with the request, of which n bytes are left;
+ * DBPS_DB_MAX: longer than a block.
+ */
+DBPS_STEP_FN __u32 mysql_name_len(const struct dbps_block *src, __u32 n)
 {
 	if (!src)
 		return 0;
 	for (__u32 i = 0; i < DBPS_DB_MAX; i++) {
-		if (!src->b[i])
+		if (i >= n || !src->b[i])
 			return i;
 	}
 	return DBPS_DB_MAX;
@@ -360,7 +363,7 @@ MYSQL_INLINE int mysql_column_count(struct dbps_session *s, const struct dbps_he
 		n = mysql_u16(h->b + 1);
 		size = 3;
 	}
-	if (head_len < size || len > size + 1)
+	if (!n || head_len < size || len > size + 1)
 		return MYSQL_FOUND_BROKEN;
 	s->defs_left = n;
 	s->phase = len == size + 1 && h->b[size] == 0 ? mysql_behind_defs(s) : DBPS_PHASE_DEFS;
@@ -620,7 +623,7 @@ MYSQL_INLINE void mysql_begin_text(struct dbps_record *r)
 		return;
 	s->text_len = s->in.got - off;
 	s->flags |= DBPS_HAS_TEXT;
-	if (s->command == COM_QUERY && mysql_may_use(r->request.body[off & 3]))
+	if (s->text_len && s->command == COM_QUERY && mysql_may_use(r->request.body[off & 3]))
 		s->flags |= DBPS_APPLIES;
 }
 
@@ -737,7 +740,8 @@ MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_sp
 
 /* ---------------------------------------------------------------- what an OK brings ---------- */
 
-/* The block of the kept request at `off`, NULL behind its end. */
+/* The block of the kept request at `off`, NULL behind its end. What is in it behind the end is of
+ * an older request. */
 MYSQL_INLINE const struct dbps_block *mysql_block(const struct dbps_request *q, __u32 off)
 {
 	if (off >= q->have || off > DBPS_NAMES_MAX)
@@ -745,7 +749,7 @@ MYSQL_INLINE const struct dbps_block *mysql_block(const struct dbps_request *q, 
 	return (const struct dbps_block *)(q->body + off);
 }
 
-/* Offset behind a NUL-terminated string at `off`, 0 when there is none; its length in ret_len. */
+/* Offset behind a name at `off`, 0 when there is none; its length in ret_len. */
 MYSQL_INLINE __u32 mysql_skip_name(const struct dbps_record *r, __u32 off, __u32 *ret_len)
 {
 	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL;
@@ -753,11 +757,11 @@ MYSQL_INLINE __u32 mysql_skip_name(const struct dbps_record *r, __u32 off, __u32
 	*ret_len = 0;
 	if (!b)
 		return 0;
-	*ret_len = mysql_name_len(b);
+	*ret_len = mysql_name_len(b, r->request.have - off);
 	return off + *ret_len + 1;
 }
 
-/* User at `off`, NUL-terminated. Returns the offset behind it, or 0. */
+/* User at `off`. Returns the offset behind it, or 0. */
 MYSQL_INLINE __u32 mysql_set_user(struct dbps_record *r, __u32 off)
 {
 	const struct dbps_block *b = mysql_block(&r->request, off);
@@ -765,7 +769,7 @@ MYSQL_INLINE __u32 mysql_set_user(struct dbps_record *r, __u32 off)
 
 	if (!b)
 		return 0;
-	len = mysql_name_len(b);
+	len = mysql_name_len(b, r->request.have - off);
 	mysql_take_user(&r->s, b, len);
 	return len == DBPS_DB_MAX ? 0 : off + len + 1;
 }
@@ -775,6 +779,8 @@ MYSQL_INLINE void mysql_set_db(struct dbps_session *s, const struct dbps_request
 {
 	const struct dbps_block *b = mysql_block(q, off);
 
+	if (b && len > q->have - off)
+		len = q->have - off;
 	if (b)
 		mysql_take_db(s, b, len, quoting);
 	else
@@ -789,7 +795,7 @@ MYSQL_INLINE __u32 mysql_skip_auth(const struct dbps_record *r, __u32 off)
 	if (!b)
 		return 0;
 	if (!(r->s.caps & (MYSQL_LENENC_AUTH | MYSQL_SECURE_CONNECTION)))
-		return off + mysql_name_len(b) + 1;
+		return off + mysql_name_len(b, r->request.have - off) + 1;
 	if ((r->s.caps & MYSQL_LENENC_AUTH) && b->b[0] == 0xfc)
 		return off + 3 + mysql_u16(b->b + 1);
 	return off + 1 + b->b[0];
@@ -827,16 +833,19 @@ DBPS_STEP_FN int mysql_take_attribute(struct dbps_session *s, const struct dbps_
 /* Keys and values of 251 bytes and more end the walk. Returns the offset behind it, or 0. */
 MYSQL_INLINE __u32 mysql_attribute(struct dbps_record *r, __u32 off)
 {
-	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL;
+	const struct dbps_block *b = off ? mysql_block(&r->request, off) : NULL, *value;
 
 	if (!b || b->b[0] > 250)
 		return 0;
-	mysql_take_attribute(&r->s, b);
 	off += 1 + b->b[0];
-	b = mysql_block(&r->request, off);
-	if (!b || b->b[0] > 250)
+	value = mysql_block(&r->request, off);
+	if (!value || value->b[0] > 250)
 		return 0;
-	return off + 1 + b->b[0];
+	off += 1 + value->b[0];
+	if (off > r->request.have)
+		return 0;
+	mysql_take_attribute(&r->s, b);
+	return off;
 }
 
 /* The connection attributes, behind their total length (1.4). The first 16 are looked at. */
@@ -1169,9 +1178,13 @@ MYSQL_INLINE void mysql_header(struct dbps_record *r)
 		return;
 	if (s->phase == DBPS_PHASE_UNKNOWN)
 		s->phase = DBPS_PHASE_IDLE;
-	if (!mysql_keeps_request(s))
+	if (!mysql_keeps_request(s)) {
 		s->in.skip = 1;
-	else if (s->phase > DBPS_PHASE_IDLE)
+		return;
+	}
+	r->request.have = 0;
+	r->request.len = 0;
+	if (s->phase > DBPS_PHASE_IDLE)
 		dbps_on_resync(s);
 }
 
@@ -1298,6 +1311,7 @@ MYSQL_INLINE void mysql_answers_header(struct dbps_record *r)
 		r->request.len = 0;
 		s->bytes_in += 4;
 		mysql_message(r);
+		s->flags |= DBPS_SENT;
 	} else if (s->in.left) {
 		s->flags &= ~DBPS_READS_EXACT;
 		s->lost = 1;
@@ -1556,14 +1570,20 @@ MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
 	return 0;
 }
 
+/* Whether the packets that the server sends are looked at. */
+MYSQL_INLINE bool mysql_follows_answers(const struct dbps_session *s)
+{
+	return s->phase != DBPS_PHASE_UNKNOWN && s->phase != DBPS_PHASE_CLOSED &&
+	       s->phase != DBPS_PHASE_UNFRAMED && !(s->flags & (DBPS_TLS | DBPS_COMPRESSED));
+}
+
 /* Packets at the feed's position. Returns 1 when there is nothing more to do. */
 MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 {
 	struct dbps_stream *out = &f->r->s.out;
 	int n;
 
-	if (f->pos >= f->total || f->r->s.phase <= DBPS_PHASE_UNKNOWN ||
-	    f->r->s.phase == DBPS_PHASE_UNFRAMED)
+	if (f->pos >= f->total || !mysql_follows_answers(&f->r->s))
 		return 1;
 	if (!out->left && !out->hdr_have && !out->full) {
 		n = mysql_answer_window(f);
@@ -1599,9 +1619,7 @@ MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span,
 	struct mysql_feed f = {.r = r, .window = window, .span = *span, .total = n, .pos = pos};
 
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_answer_loop, &f);
-	return f.pos < n && r->s.phase != DBPS_PHASE_UNFRAMED && r->s.phase > DBPS_PHASE_UNKNOWN
-		       ? -1
-		       : 0;
+	return f.pos < n && mysql_follows_answers(&r->s) ? -1 : 0;
 }
 
 #endif

@@ -215,6 +215,21 @@ static inline bool dbps_session_is_dark(const struct dbps_session *s)
 	return (s->flags & (DBPS_TLS | DBPS_TLS_READ)) == DBPS_TLS;
 }
 
+/* What the maps hold when this much text is kept: behind each kept byte lies a block. */
+static inline __u32 dbps_request_size(__u32 text_bytes)
+{
+	__u32 room = text_bytes + 1 + DBPS_DB_MAX, least = DBPS_NAMES_MAX + DBPS_DB_MAX;
+
+	return __builtin_offsetof(struct dbps_request, body) + (room > least ? room : least);
+}
+
+static inline __u32 dbps_record_size(__u32 text_bytes)
+{
+	__u32 before = __builtin_offsetof(struct dbps_record, request);
+
+	return (before + dbps_request_size(text_bytes) + 7) & ~7u;
+}
+
 static inline bool dbps_session_executes(const struct dbps_session *s)
 {
 	return s->phase > DBPS_PHASE_IDLE;

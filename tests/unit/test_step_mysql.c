@@ -80,7 +80,7 @@ static void dbps_on_found(struct dbps_record *r, int found)
 
 static struct dbps_record *new_record(void)
 {
-	struct dbps_record *r = calloc(1, sizeof(*r) + DBPS_BODY_CAP + DBPS_DB_MAX);
+	struct dbps_record *r = calloc(1, dbps_record_size(DBPS_TEXT_DEFAULT));
 
 	assert_non_null(r);
 	r->s.phase = DBPS_PHASE_GREETED;
@@ -126,6 +126,7 @@ static void server_sends(struct dbps_record *r, const void *bytes, size_t n)
 	__u64 taken = 0;
 
 	memset(&window, 0xa5, sizeof(window));
+	r->s.flags |= DBPS_SENT;
 	if (n <= MYSQL_SHORT_ANSWER && r->s.phase >= DBPS_PHASE_FIRST && !r->s.out.left &&
 	    !r->s.out.hdr_have && !r->s.out.full) {
 		memset(&answer, 0xa5, sizeof(answer));
@@ -1029,6 +1030,93 @@ static void test_names_that_are_too_long_are_cut_and_marked(void **state)
 	free(r);
 }
 
+/* What an older request left behind the end of this one is not part of a name. */
+static void test_names_end_with_their_request(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x03select 'a text that is longer'");
+	NEXT(&t, '>', 1, OK);
+	NEXT(&t, '<', 0,
+	     "\x11"
+	     "bo");
+	NEXT(&t, '>', 1, OK);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.user_len, 2);
+	assert_memory_equal(r->s.user, "bo", 2);
+	assert_db(r, "");
+	free(r);
+	NEXT(&t, '<', 0,
+	     "\x11"
+	     "bob\0\x02zzsto");
+	NEXT(&t, '>', 1, OK);
+	r = play_all_cuts(&t);
+	assert_db(r, "sto");
+	free(r);
+}
+
+static void test_attribute_that_is_cut_is_not_taken(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	t.move[0].n -= 3;
+	t.move[0].bytes[0] -= 3;
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.attr_pid, 4711);
+	assert_int_equal(r->s.program_len, 0);
+	free(r);
+}
+
+static void test_empty_request_keeps_nothing_of_the_one_before(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, "\x03use a");
+	NEXT(&t, '>', 1, OK);
+	NEXT(&t, '<', 0, "");
+	NEXT(&t, '>', 1, ERROR_1064);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.command, COM_SLEEP);
+	assert_int_equal(r->request.len, 0);
+	free(r);
+}
+
+/* Compressed packets come in the call of the OK, or after it: they are not followed either way. */
+static void test_what_is_behind_the_ok_of_a_compressed_session_is_not_followed(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+	SAY(&t, '>', 0, "not the protocol");
+	r = play(&t, 0);
+	assert_int_equal(n_broken, 0);
+	assert_true(r->s.flags & DBPS_COMPRESSED);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	free(r);
+}
+
+static void test_column_count_of_nothing_is_broken(void **state)
+{
+	struct dbps_record *r = new_record();
+
+	(void)state;
+	r->s.phase = DBPS_PHASE_FIRST;
+	server_sends(r, "\x03\x00\x00\x01\xfc\x00\x00", 7);
+	assert_int_equal(n_broken, 1);
+	free(r);
+}
+
 static void test_garbage_is_said_to_be_broken(void **state)
 {
 	struct dbps_record *r = new_record();
@@ -1106,6 +1194,12 @@ int main(void)
 		cmocka_unit_test(test_row_over_16_mib),
 		cmocka_unit_test(test_pipelined_requests_are_told_apart),
 		cmocka_unit_test(test_names_that_are_too_long_are_cut_and_marked),
+		cmocka_unit_test(test_names_end_with_their_request),
+		cmocka_unit_test(test_attribute_that_is_cut_is_not_taken),
+		cmocka_unit_test(test_empty_request_keeps_nothing_of_the_one_before),
+		cmocka_unit_test(
+			test_what_is_behind_the_ok_of_a_compressed_session_is_not_followed),
+		cmocka_unit_test(test_column_count_of_nothing_is_broken),
 		cmocka_unit_test(test_garbage_is_said_to_be_broken),
 		cmocka_unit_test(test_random_bytes),
 	};

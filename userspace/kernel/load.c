@@ -141,15 +141,11 @@ static int create_sessions(unsigned int value_size, int *ret_fd)
 
 static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *options)
 {
-	unsigned int body = options->text_bytes + 1;
-	unsigned int least = sizeof(((struct dbps_request *)0)->body);
-	unsigned int room = body + DBPS_DB_MAX > least ? body + DBPS_DB_MAX : least;
-	unsigned int head = offsetof(struct dbps_request, body);
 	_cleanup_close_ int fd = -1;
-	unsigned int record = (offsetof(struct dbps_record, request) + head + room + 7) & ~7u;
+	unsigned int record = dbps_record_size(options->text_bytes);
 	int r;
 
-	skel->rodata->dbps_body_cap = body;
+	skel->rodata->dbps_body_cap = options->text_bytes + 1;
 	r = create_sessions(record, &fd);
 	if (r)
 		return r;
@@ -157,7 +153,8 @@ static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *op
 	if (!r)
 		r = bpf_map__set_value_size(skel->maps.dbps_plain, record);
 	if (!r)
-		r = bpf_map__set_value_size(skel->maps.dbps_prepared, head + room);
+		r = bpf_map__set_value_size(skel->maps.dbps_prepared,
+					    dbps_request_size(options->text_bytes));
 	if (!r)
 		r = bpf_map__set_max_entries(skel->maps.dbps_prepared, options->prepared_max);
 	return r;
