@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from harness import check, check_equal, wait
+from harness import check, check_equal, need_program, wait
 from test_start import bpf_file_system
 
 KILLS = int(os.environ.get("KILLS", "3000"))
@@ -142,3 +142,39 @@ def test_kill_closes_whom_was_meant(t):
         t.note(f"  {n:6} {words}")
     check(not cut - closed, f"cut without a word: {sorted(cut - closed)[:5]}")
     check_equal({end for end in ends.values()} - {0, "closed", INTERRUPTED, WAS_KILLED}, set(), "ends")
+
+
+def armed(pins):
+    """Entries of the cancel map that is pinned there."""
+    bpftool = need_program("bpftool")
+    out = subprocess.run([bpftool, "map", "dump", "-j", "pinned", os.path.join(pins, "map_dbps_cancels")],
+                         capture_output=True, check=True).stdout
+    return json.loads(out)
+
+
+def test_dbpsd_dies_amid_kills(t):
+    """Killed at random moments while it kills: nothing stays armed, and nobody is hit who was not named."""
+    pins = bpf_file_system(t)
+    daemon = t.daemon(pin=pins)
+    server = storm_server(t)
+    daemon.wait_server(server)
+    named_side, other_side = [Side(t, "victims", server.port, seed, CLIENTS // 2) for seed in range(2)]
+    chance = random.Random(RESTARTS)
+    left, answers = 0, []
+    for _ in range(RESTARTS):
+        sides = [Side(t, "killers", daemon.socket, server.name, seed, 1000000, *named_side.ids)
+                 for seed in range(KILLERS)]
+        time.sleep(chance.random() * 0.05)
+        daemon.stop(signal.SIGKILL)
+        answers += [tuple(answer) for side in sides for answer in side.told()]
+        left += bool(armed(pins))
+        daemon.start()
+        daemon.wait_server(server)
+        wait(lambda: not armed(pins), "the next dbpsd to take away what the dead one had armed")
+    named_victims, others = named_side.told(), other_side.told()
+    t.note(f"{RESTARTS} deaths, {left} with something armed; {len(answers)} kills were answered, "
+           f"{len(hit(named_victims))} statements hit")
+    check_equal(hit(others), set(), "statements of sessions that nobody named")
+    check_none(named(answers, "confirmed") - hit(named_victims), "confirmed and not hit", answers)
+    check_equal({code for victim in named_victims + others for code in victim["ended"].values()} - {INTERRUPTED},
+                set(), "what else the victims got")
