@@ -35,7 +35,8 @@ CFLAGS += -std=gnu17 -Wall -Wextra -Werror -pthread -fno-omit-frame-pointer
 LDFLAGS += -pthread -Wl,--as-needed
 LDLIBS += $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 ifeq ($(SAN),1)
-CFLAGS += -fsanitize=address,undefined
+# The checks for NULL that the sanitizers add make gcc believe that it can be NULL.
+CFLAGS += -fsanitize=address,undefined -Wno-format-overflow
 LDFLAGS += -fsanitize=address,undefined
 endif
 

@@ -10,8 +10,11 @@
 
 #include <arpa/inet.h>
 #include <cmocka.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -273,6 +276,57 @@ static void who_takes_the_address_does_not_take_the_session(void **state)
 	close(ends.listener);
 }
 
+/* In a network namespace of its own: tells of its session, and waits to be told to end. */
+static void serve_elsewhere(int fd)
+{
+	struct ifreq lo = {.ifr_name = "lo"};
+	struct dbps_session session = {0};
+	struct ends ends;
+	int control;
+
+	if (unshare(CLONE_NEWNET) == 0) {
+		control = socket(AF_INET, SOCK_DGRAM, 0);
+		lo.ifr_flags = IFF_UP | IFF_RUNNING;
+		assert_int_equal(ioctl(control, SIOCSIFFLAGS, &lo), 0);
+		assert_int_equal(seteuid(OTHER_UID), 0);
+		ends = connect_ends(AF_INET, "127.0.0.1", AF_INET, "127.0.0.1");
+		assert_int_equal(seteuid(0), 0);
+		session = describe(ends.server);
+	}
+	if (write(fd, &session, sizeof(session)) == sizeof(session))
+		(void)!read(fd, &session, 1);
+	_exit(0);
+}
+
+static void a_server_of_another_network_namespace_is_asked_there(void **state)
+{
+	struct dbps_session session;
+	int fds[2];
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		close(fds[0]); /* its end is what the child waits for */
+		serve_elsewhere(fds[1]);
+	}
+	close(fds[1]);
+	assert_int_equal(read(fds[0], &session, sizeof(session)), sizeof(session));
+	if (session.cookie) {
+		uint32_t own;
+
+		assert_owner(&session, OTHER_UID);
+		/* And this thread is where it was. */
+		assert_int_equal(dbps_process_namespace(0, "net", &own), 0);
+		assert_int_not_equal(own, session.netns);
+	}
+	close(fds[0]);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	if (!session.cookie)
+		skip();
+}
+
 static void who_comes_from_elsewhere_is_not_asked_for(void **state)
 {
 	struct ends ends = connect_ends(AF_INET, "127.0.0.1", AF_INET, "127.0.0.1");
@@ -296,6 +350,7 @@ int main(void)
 		cmocka_unit_test(the_listener_is_nobodys_client),
 		cmocka_unit_test(a_client_that_closed_its_end_owns_nothing),
 		cmocka_unit_test(who_takes_the_address_does_not_take_the_session),
+		cmocka_unit_test(a_server_of_another_network_namespace_is_asked_there),
 		cmocka_unit_test(who_comes_from_elsewhere_is_not_asked_for),
 	};
 
