@@ -34,6 +34,7 @@ enum moment {
 	WHEN_PINGED,
 	WHEN_KILLED,	  /* by the server, over the link */
 	WHEN_SOCKET_ENDS, /* by reset or shutdown */
+	WHEN_WAITED_FOR,  /* by a drain */
 };
 
 static struct {
@@ -85,7 +86,10 @@ static void settle(enum dbps_cancel_outcome outcome, uint32_t error)
 {
 	if (!world.armed || world.cancel.settled_ns)
 		return;
-	if (outcome != DBPS_OUTCOME_CLOSED && world.action != DBPS_CANCEL_QUERY)
+	if (outcome != DBPS_OUTCOME_CLOSED && world.action == DBPS_CANCEL_CONNECTION)
+		return;
+	if (outcome != DBPS_OUTCOME_CLOSED && world.action == DBPS_WATCH_TRANSACTION &&
+	    world.session.flags & DBPS_IN_TRANSACTION)
 		return;
 	world.cancel.outcome = outcome;
 	world.cancel.error = error;
@@ -420,6 +424,51 @@ int dbps_reset_shutdown(const struct dbps_session *session)
 	return world.shutdown_error;
 }
 
+int dbps_reset_receiving(const struct dbps_session *session)
+{
+	assert_int_equal(session->cookie, COOKIE);
+	did("end_of_file");
+	happen(WHEN_SOCKET_ENDS);
+	return 0;
+}
+
+/* --- what drains wait with --- */
+
+int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
+			    unsigned int text_bytes, void **ret_data, size_t *ret_len)
+{
+	struct dbps_snapshot_row *row;
+
+	(void)kernel;
+	(void)place;
+	(void)text_bytes;
+	*ret_data = NULL;
+	*ret_len = 0;
+	if (world.gone)
+		return 0;
+	row = calloc(1, sizeof(*row));
+	row->session = world.session;
+	*ret_data = row;
+	*ret_len = sizeof(*row);
+	return 0;
+}
+
+/* What was waited for happens. */
+void dbps_kernel_watch_any(struct dbps_kernel *kernel, int timeout_ms, __u64 *seen)
+{
+	struct timespec pause = {.tv_nsec = timeout_ms < 5 ? timeout_ms * 1000000L : 5000000};
+
+	(void)kernel;
+	(void)seen;
+	nanosleep(&pause, NULL);
+	happen(WHEN_WAITED_FOR);
+}
+
+void dbps_kernel_watch_poke(struct dbps_kernel *kernel)
+{
+	(void)kernel;
+}
+
 /* --- helpers --- */
 
 /* A session over TCP that executes statement 3 on a MariaDB with a link, and a caller who may. */
@@ -444,11 +493,14 @@ static int set_up(void **state)
 	return 0;
 }
 
-static struct dbps_kill_answer kill_id(uint64_t id, bool connection)
+static struct dbps_kill_answer kill_when(uint64_t id, bool connection, enum dbps_kill_when when)
 {
 	struct dbps_caller caller = {.uid = 0};
-	struct dbps_kill_request request = {
-		.id = id, .connection = connection, .timeout_ms = 60, .caller = &caller};
+	struct dbps_kill_request request = {.id = id,
+					    .connection = connection,
+					    .when = when,
+					    .timeout_ms = 60,
+					    .caller = &caller};
 	struct dbps_kill_answer answer;
 
 	memset(&answer, 0x5a, sizeof(answer));
@@ -457,6 +509,11 @@ static struct dbps_kill_answer kill_id(uint64_t id, bool connection)
 	assert_true(answer.outcome != DBPS_KILL_REFUSED || answer.error);
 	assert_true(answer.outcome == DBPS_KILL_REFUSED || !answer.error);
 	return answer;
+}
+
+static struct dbps_kill_answer kill_id(uint64_t id, bool connection)
+{
+	return kill_when(id, connection, DBPS_KILL_NOW);
 }
 
 static void check(bool connection, enum dbps_kill_outcome outcome, const char *text,
@@ -858,6 +915,81 @@ static void a_session_of_an_unknown_server_can_be_cut(void **state)
 	check_connection(DBPS_KILL_CONFIRMED, "session closed", "reset");
 }
 
+/* --- drains --- */
+
+static void check_drain(enum dbps_kill_when when, enum dbps_kill_outcome outcome, const char *text,
+			const char *done)
+{
+	struct dbps_kill_answer answer = kill_when(ID, true, when);
+
+	if (!strstr(answer.text, text))
+		print_error("got '%s'\n", answer.text);
+	assert_non_null(strstr(answer.text, text));
+	assert_int_equal(answer.outcome, outcome);
+	assert_string_equal(world.done, done);
+}
+
+static void a_drain_closes_an_idle_session_at_once(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	check_drain(DBPS_KILL_AFTER_STATEMENT, DBPS_KILL_CONFIRMED,
+		    "session closed after statement 3", "end_of_file");
+}
+
+static void a_drain_lets_the_statement_end(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_WAITED_FOR;
+	world.ends_with = 0;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	check_drain(DBPS_KILL_AFTER_STATEMENT, DBPS_KILL_CONFIRMED,
+		    "session closed after statement 3", "end_of_file");
+}
+
+static void a_drain_does_not_close_within_the_next_statement(void **state)
+{
+	(void)state;
+	world.ends_at = WHEN_WAITED_FOR;
+	world.ends_with = 0;
+	world.next_at_once = true;
+	check_drain(DBPS_KILL_AFTER_STATEMENT, DBPS_KILL_MISSED, "no more drains", "");
+	assert_true(world.session.sequence > 3);
+}
+
+static void a_drain_that_cannot_go_on_says_so(void **state)
+{
+	(void)state;
+	check_drain(DBPS_KILL_AFTER_STATEMENT, DBPS_KILL_MISSED,
+		    "statement 3 has not ended in time", "");
+}
+
+static void a_drain_of_a_transaction_waits_for_its_end(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.session.flags |= DBPS_IN_TRANSACTION;
+	check_drain(DBPS_KILL_AFTER_TRANSACTION, DBPS_KILL_MISSED, "has not ended in time", "");
+}
+
+static void a_drain_of_a_statement_does_not_wait_for_the_transaction(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.session.flags |= DBPS_IN_TRANSACTION;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	check_drain(DBPS_KILL_AFTER_STATEMENT, DBPS_KILL_CONFIRMED, "session closed after",
+		    "end_of_file");
+}
+
+static void a_session_that_closes_while_it_is_drained_is_missed(void **state)
+{
+	(void)state;
+	world.closes_at = WHEN_WAITED_FOR;
+	check_drain(DBPS_KILL_AFTER_STATEMENT, DBPS_KILL_MISSED, "had closed by itself", "");
+}
+
 /* --- many --- */
 
 static struct dbps_kill_item item_of(uint64_t cookie, uint64_t sequence, bool executes)
@@ -981,6 +1113,13 @@ int main(void)
 		TEST(where_the_socket_cannot_be_ended_the_server_closes),
 		TEST(what_nothing_can_close_is_refused),
 		TEST(a_session_of_an_unknown_server_can_be_cut),
+		TEST(a_drain_closes_an_idle_session_at_once),
+		TEST(a_drain_lets_the_statement_end),
+		TEST(a_drain_does_not_close_within_the_next_statement),
+		TEST(a_drain_that_cannot_go_on_says_so),
+		TEST(a_drain_of_a_transaction_waits_for_its_end),
+		TEST(a_drain_of_a_statement_does_not_wait_for_the_transaction),
+		TEST(a_session_that_closes_while_it_is_drained_is_missed),
 		TEST(each_of_many_is_judged_again),
 		TEST(one_of_many_that_goes_on_when_it_is_armed_is_left_alone),
 		TEST(a_server_that_polls_ends_its_statement_itself),

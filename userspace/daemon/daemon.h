@@ -9,6 +9,7 @@
 #include "config/config.h"
 
 struct dbps_audit;
+struct dbps_drains;
 struct dbps_demotions;
 struct dbps_kernel;
 struct dbps_registry;
@@ -19,6 +20,7 @@ struct dbps_daemon {
 	struct dbps_registry *registry;
 	struct dbps_access_options access;
 	struct dbps_audit *audit;
+	struct dbps_drains *drains;
 	struct dbps_demotions *demotions;
 };
 

@@ -18,6 +18,7 @@
 #include "daemon/handout.h"
 #include "kernel/kernel.h"
 #include "kill/audit.h"
+#include "kill/drain.h"
 #include "kill/demote.h"
 #include "log/log.h"
 #include "server/registry.h"
@@ -294,9 +295,12 @@ static int run(struct dbps_daemon *daemon)
 	if (!r)
 		r = open_demotions(daemon);
 	if (!r)
+		r = dbps_drains_new(daemon->kernel, &daemon->drains);
+	if (!r)
 		r = serve(daemon, &doors, signal_fd);
 	dbps_handouts_free(doors.handouts);
 	dbps_console_free(doors.console);
+	dbps_drains_free(daemon->drains);
 	dbps_demotions_free(daemon->demotions);
 	dbps_audit_close(daemon->audit);
 	dbps_registry_free(daemon->registry);

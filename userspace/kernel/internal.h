@@ -78,6 +78,8 @@ struct dbps_kernel {
 	pthread_mutex_t cancel_lock;
 	pthread_cond_t slots_changed;
 	struct kernel_watch *watches[WATCH_BUCKETS]; /* guarded by cancel_lock */
+	pthread_cond_t any_changed;
+	__u64 n_changes; /* of any, guarded by cancel_lock */
 	struct ring_buffer *ring;
 	void (*on_server)(pid_t tgid, void *data);
 	void *on_server_data;

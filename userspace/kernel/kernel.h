@@ -149,6 +149,15 @@ int dbps_kernel_watch_wait(struct dbps_kernel *kernel, __u64 cookie, __u32 actio
 int dbps_kernel_watch_next(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int timeout_ms,
 			   struct dbps_cancel *cancel);
 
+/**
+ * @brief Block until any entry tells something, for those who wait for many.
+ * @param seen Where this waiter stands; 0 at first.
+ */
+void dbps_kernel_watch_any(struct dbps_kernel *kernel, int timeout_ms, __u64 *seen);
+
+/** @brief Wake those who wait for any. */
+void dbps_kernel_watch_poke(struct dbps_kernel *kernel);
+
 /** @brief Give up an entry, settled or not; the last who shares it takes it away. */
 void dbps_kernel_watch_disarm(struct dbps_kernel *kernel, __u64 cookie, __u32 action);
 

@@ -495,6 +495,8 @@ static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
 	pthread_mutex_init(&kernel->one_lock, NULL);
 	pthread_mutex_init(&kernel->cancel_lock, NULL);
 	kernel_condition_init(&kernel->slots_changed);
+	kernel_condition_init(&kernel->any_changed);
+	kernel->n_changes = 1;
 	if (options->pin_dir) {
 		kernel->pin_dir = strdup(options->pin_dir);
 		if (!kernel->pin_dir) {
@@ -572,6 +574,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	pthread_mutex_destroy(&kernel->one_lock);
 	pthread_mutex_destroy(&kernel->cancel_lock);
 	pthread_cond_destroy(&kernel->slots_changed);
+	pthread_cond_destroy(&kernel->any_changed);
 	free(kernel);
 }
 

@@ -286,6 +286,28 @@ void kernel_watches_wake(struct dbps_kernel *kernel, __u64 cookie)
 		if (w->key.cookie == cookie)
 			pthread_cond_broadcast(&w->changed);
 	}
+	kernel->n_changes++;
+	pthread_cond_broadcast(&kernel->any_changed);
+	pthread_mutex_unlock(&kernel->cancel_lock);
+}
+
+void dbps_kernel_watch_poke(struct dbps_kernel *kernel)
+{
+	pthread_mutex_lock(&kernel->cancel_lock);
+	kernel->n_changes++;
+	pthread_cond_broadcast(&kernel->any_changed);
+	pthread_mutex_unlock(&kernel->cancel_lock);
+}
+
+void dbps_kernel_watch_any(struct dbps_kernel *kernel, int timeout_ms, __u64 *seen)
+{
+	struct timespec deadline = kernel_deadline_in(timeout_ms);
+	int r = 0;
+
+	pthread_mutex_lock(&kernel->cancel_lock);
+	while (kernel->n_changes == *seen && r != ETIMEDOUT)
+		r = pthread_cond_timedwait(&kernel->any_changed, &kernel->cancel_lock, &deadline);
+	*seen = kernel->n_changes;
 	pthread_mutex_unlock(&kernel->cancel_lock);
 }
 

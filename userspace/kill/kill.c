@@ -19,9 +19,9 @@
 #include <string.h>
 #include <sys/param.h>
 
-#include "audit.h"
-#include "demote.h"
 #include "cleanup.h"
+#include "demote.h"
+#include "drain.h"
 #include "kernel/kernel.h"
 #include "one.h"
 #include "server/client.h"
@@ -56,12 +56,15 @@ void kill_begin(struct kill *kill, struct dbps_kernel *kernel, struct dbps_regis
 
 /* --- the audit --- */
 
-static void make_record(const struct kill *kill, struct dbps_audit_record *record)
+void kill_make_record(const struct kill *kill, struct dbps_audit_record *record)
 {
 	struct dbps_kill_request request = *kill->request;
 
 	request.id = kill->id;
-	dbps_audit_asked(record, &request);
+	if (kill->record)
+		*record = *kill->record;
+	else
+		dbps_audit_asked(record, &request);
 	if (kill->row)
 		dbps_audit_found(record, kill->row, kill->seen);
 	record->number = kill->audit_number;
@@ -70,25 +73,25 @@ static void make_record(const struct kill *kill, struct dbps_audit_record *recor
 }
 
 /* It is about to act. */
-static void audit_begun(struct kill *kill)
+void kill_audit_begun(struct kill *kill)
 {
 	struct dbps_audit_record record;
 
 	if (!kill->request->audit)
 		return;
-	make_record(kill, &record);
+	kill_make_record(kill, &record);
 	dbps_audit_begun(kill->request->audit, &record);
 	kill->audit_number = record.number;
 	kill->audit_us = record.time_us;
 }
 
-static void audit_ended(struct kill *kill)
+void kill_audit_ended(struct kill *kill)
 {
 	struct dbps_audit_record record;
 
 	if (!kill->request->audit)
 		return;
-	make_record(kill, &record);
+	kill_make_record(kill, &record);
 	dbps_audit_ended(kill->request->audit, &record, kill->answer, kill->acted);
 	kill->audit_number = record.number;
 	kill->audit_us = record.time_us;
@@ -310,7 +313,7 @@ static bool acted(int r)
 void kill_act_socket(struct kill *kill, struct kill_errors *errors)
 {
 	*errors = (struct kill_errors){.socket = -EAGAIN, .server = -EAGAIN};
-	audit_begun(kill);
+	kill_audit_begun(kill);
 	if (has_moved(kill))
 		answer_changed(kill);
 	else if (kill->target.connection && !kill->request->soft)
@@ -462,6 +465,10 @@ static void kill_found(struct kill *kill)
 	struct dbps_session now;
 	int r;
 
+	if (kill_is_drain(kill->request)) {
+		kill_drain((struct kill *const[]){kill}, 1);
+		return;
+	}
 	learn(kill);
 	if (!kill->target.connection && !kill_has_statement(kill))
 		return;
@@ -486,7 +493,8 @@ void kill_end(struct kill *kill)
 		dbps_kernel_watch_disarm(kill->target.kernel, kill->target.session.cookie,
 					 dbps_kill_action(&kill->target));
 	kill->armed = false;
-	audit_ended(kill);
+	if (!kill->drained)
+		kill_audit_ended(kill);
 }
 
 void dbps_kill(struct dbps_kernel *kernel, struct dbps_registry *registry,

@@ -12,6 +12,7 @@
 
 struct dbps_audit;
 struct dbps_demotions;
+struct dbps_drains;
 struct dbps_kernel;
 struct dbps_registry;
 
@@ -37,6 +38,7 @@ struct dbps_kill_request {
 	const char *reason;	  /* NULL: none */
 	struct dbps_audit *audit; /* NULL: not audited */
 	struct dbps_demotions *demotions; /* what is killed gets its priority back; NULL: none */
+	struct dbps_drains *drains; /* where drains go on when they were answered; NULL: nowhere */
 };
 
 struct dbps_kill_answer {

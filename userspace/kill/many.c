@@ -7,6 +7,7 @@
 #include <sys/param.h>
 
 #include "cleanup.h"
+#include "drain.h"
 #include "kernel/kernel.h"
 #include "one.h"
 #include "server/client.h"
@@ -235,10 +236,29 @@ static void await_all(struct many *many)
 	}
 }
 
+static void drain_all(struct many *many)
+{
+	_cleanup_free_ struct kill **open = calloc(many->n, sizeof(*open));
+	size_t n = 0;
+
+	if (!open) {
+		refuse_all(many, -ENOMEM);
+		return;
+	}
+	for (size_t i = 0; i < many->n; i++)
+		if (!many->kills[i].answered)
+			open[n++] = &many->kills[i];
+	kill_drain(open, n);
+}
+
 static void carry_out(struct many *many)
 {
 	int r = take_all(many);
 
+	if (r == 0 && kill_is_drain(many->request)) {
+		drain_all(many);
+		return;
+	}
 	if (r == 0)
 		r = arm_all(many);
 	if (r == 0)

@@ -5,6 +5,7 @@
 #ifndef DBPS_KILL_ONE_H
 #define DBPS_KILL_ONE_H
 
+#include "audit.h"
 #include "dbps/kernel.h"
 #include "enactor.h"
 #include "kill.h"
@@ -29,10 +30,12 @@ struct kill {
 	const struct dbps_row *row; /* as found; NULL: there was none */
 	bool seen; /* the caller saw this session, before its client may have been cut off */
 	uint64_t begin_ns;
-	uint64_t audit_number; /* 0: nothing of it is in the audit yet */
-	uint64_t audit_us;     /* when it was asked for, there */
+	const struct dbps_audit_record *record; /* made already, as nothing else of it is kept */
+	uint64_t audit_number;			/* 0: nothing of it is in the audit yet */
+	uint64_t audit_us;			/* when it was asked for, there */
 	bool armed;
 	bool answered;
+	bool drained;	   /* the drain writes the audit */
 	char acted[96];	   /* names of the enactors that acted */
 	bool inexact;	   /* the last of them could have met a later statement */
 	uint64_t sent_ns;  /* just before the last one acted */
@@ -88,6 +91,11 @@ void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_
 
 /** @brief Answer for what was seen. */
 void kill_conclude(struct kill *kill, const struct kill_errors *errors);
+
+/* The audit's lines: when it is about to act, and when it is answered. */
+void kill_make_record(const struct kill *kill, struct dbps_audit_record *ret_record);
+void kill_audit_begun(struct kill *kill);
+void kill_audit_ended(struct kill *kill);
 
 /** @brief Give the entry back, write the audit. Once for each kill, answered by then. */
 void kill_end(struct kill *kill);

@@ -109,13 +109,23 @@ static int copy_socket(const struct dbps_session *session)
 	return dbps_process_socket_copy(pid, r, session->cookie);
 }
 
-int dbps_reset_shutdown(const struct dbps_session *session)
+static int shut_down(const struct dbps_session *session, int how)
 {
 	_cleanup_close_ int fd = copy_socket(session);
 
 	if (fd < 0)
 		return fd;
-	if (shutdown(fd, SHUT_RDWR) < 0)
+	if (shutdown(fd, how) < 0)
 		return errno == ENOTCONN ? -ESTALE : -errno;
 	return 0;
+}
+
+int dbps_reset_shutdown(const struct dbps_session *session)
+{
+	return shut_down(session, SHUT_RDWR);
+}
+
+int dbps_reset_receiving(const struct dbps_session *session)
+{
+	return shut_down(session, SHUT_RD);
 }

@@ -23,4 +23,7 @@ int dbps_reset_tcp(const struct dbps_session *session);
  */
 int dbps_reset_shutdown(const struct dbps_session *session);
 
+/** @brief The same for the receiving side alone: what the server still sends arrives. */
+int dbps_reset_receiving(const struct dbps_session *session);
+
 #endif

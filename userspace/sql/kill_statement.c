@@ -63,7 +63,8 @@ static int begin(struct sql_connection *connection, const struct sql_input *inpu
 			    .timeout_ms = (int)connection->daemon->config.kill_wait_ms,
 			    .caller = &connection->caller,
 			    .audit = connection->daemon->audit,
-			    .demotions = connection->daemon->demotions},
+			    .demotions = connection->daemon->demotions,
+			    .drains = connection->daemon->drains},
 		.limit = UINT64_MAX,
 	};
 	r = read_reason(ret_kill, whole);
@@ -215,7 +216,8 @@ int sql_kill_id(struct sql_connection *connection, uint64_t id)
 			    .caller = &connection->caller,
 			    .statement = text,
 			    .audit = connection->daemon->audit,
-			    .demotions = connection->daemon->demotions}};
+			    .demotions = connection->daemon->demotions,
+			    .drains = connection->daemon->drains}};
 
 	snprintf(text, sizeof(text), "KILL %" PRIu64, id);
 	return sql_act_on_one(connection, &kill, id, sql_act_kill);
