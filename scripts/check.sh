@@ -12,7 +12,7 @@ mapfile -t sources < <(git ls-files 'userspace/*.c' 'tests/*.c' ':!*.bpf.c')
 mapfile -t shell < <(git ls-files '*.sh' .ci/run)
 # shellcheck disable=SC2207 # paths of pkg-config have no blanks
 flags=(-D_GNU_SOURCE '-DDBPS_VERSION="0"' -Iinclude -Iuserspace "-I$BUILD"
-	$(pkg-config --cflags libbpf libmariadb libsystemd inih jansson))
+	$(pkg-config --cflags libbpf libmariadb libsystemd inih jansson sqlite3))
 failed=()
 
 run() {

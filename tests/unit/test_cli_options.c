@@ -180,22 +180,23 @@ static void a_kill_is_of_ids_or_of_a_choice(void **state)
 	unsetenv("DBPS_SOCKET");
 }
 
+static void assert_written(char **argv, const char *want)
+{
+	_cleanup_free_ char *statement = NULL;
+	const uint64_t id = 41;
+	struct dbps_cli cli;
+
+	assert_int_equal(parse(&cli, argv, false), DBPS_EXIT_OK);
+	assert_int_equal(dbps_kill_statement(&cli, "QUERY", cli.n_args ? &id : NULL, &statement),
+			 0);
+	assert_string_equal(statement, want);
+}
+
 #define assert_statement(want, ...)                                                                \
-	do {                                                                                       \
-		_cleanup_free_ char *statement_ = NULL;                                            \
-		struct dbps_cli cli_;                                                              \
-                                                                                                   \
-		assert_int_equal(PARSE(&cli_, "kill", __VA_ARGS__), DBPS_EXIT_OK);                 \
-		assert_int_equal(dbps_kill_statement(&cli_, "QUERY", cli_.n_args ? &id : NULL,     \
-						     &statement_),                                 \
-				 0);                                                               \
-		assert_string_equal(statement_, want);                                             \
-	} while (0)
+	assert_written((char *[]){(char *)"dbps", (char *)"kill", __VA_ARGS__, NULL}, want)
 
 static void a_kill_is_written_so_that_no_part_reaches_into_another(void **state)
 {
-	const uint64_t id = 41;
-
 	(void)state;
 	assert_statement("KILL QUERY 41", "41");
 	assert_statement("KILL SOFT QUERY 41 AFTER transaction", "41", "--soft", "--after",

@@ -173,7 +173,7 @@ static void what_is_not_understood_kills_nothing(void **state)
 
 		forget();
 		answer = ask(wrong[i]);
-		if (strncmp(answer, "ERR 1064 42000: ", 16) || fake.kill_request.caller)
+		if (strncmp(answer, "ERR 1064 42000: ", 16) != 0 || fake.kill_request.caller)
 			assert_string_equal(wrong[i], answer);
 	}
 }

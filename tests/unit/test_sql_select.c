@@ -108,10 +108,10 @@ static const char *types_of(const char *statement)
 		/* The fixed part is at the end: type, flags, decimals, two zeros. */
 		const uint8_t *end = (const uint8_t *)packet.data + packet.len;
 
-		types[i] = end[-6] == WIRE_TYPE_LONGLONG
-				   ? (end[-5] & WIRE_COLUMN_UNSIGNED ? 'U' : 'S')
-			   : end[-6] == WIRE_TYPE_DOUBLE ? 'D'
-							 : 'T';
+		if (end[-6] == WIRE_TYPE_LONGLONG)
+			types[i] = end[-5] & WIRE_COLUMN_UNSIGNED ? 'U' : 'S';
+		else
+			types[i] = end[-6] == WIRE_TYPE_DOUBLE ? 'D' : 'T';
 	}
 	types[n] = '\0';
 	return types;
@@ -219,9 +219,10 @@ static void nothing_but_the_sessions_is_read(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
 		_cleanup_free_ char *answer = ask(refused[i]);
 
-		if (strncmp(answer, "ERR 1290 HY000: dbps reads the sessions only: ", 46) &&
-		    strncmp(answer, "ERR 1064 42000: table processlist may not be modified", 53) &&
-		    strncmp(answer, "ERR 1146 42S02: ", 16))
+		if (strncmp(answer, "ERR 1290 HY000: dbps reads the sessions only: ", 46) != 0 &&
+		    strncmp(answer, "ERR 1064 42000: table processlist may not be modified", 53) !=
+			    0 &&
+		    strncmp(answer, "ERR 1146 42S02: ", 16) != 0)
 			assert_string_equal(answer, refused[i]);
 	}
 }

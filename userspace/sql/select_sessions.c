@@ -202,7 +202,8 @@ static void put_rows(struct wire_writer *out, const struct result *result)
 
 static int put_result(struct wire_writer *out, const struct result *result)
 {
-	_cleanup_free_ struct wire_column *columns = calloc(result->n_columns, sizeof(*columns));
+	_cleanup_free_ struct wire_column *columns =
+		calloc(result->n_columns + 1, sizeof(*columns));
 
 	if (!columns)
 		return -ENOMEM;

@@ -40,8 +40,8 @@ int sql_sessions_read(const struct sql_connection *connection, struct sql_sessio
 		if (sql_scope_has(&s.scope, &s.rows->row[i]) &&
 		    dbps_caller_sees(&connection->caller, &s.rows->row[i]))
 			s.row[s.n++] = &s.rows->row[i];
-	*ret_sessions = s;
-	s = (struct sql_sessions){0};
+	*ret_sessions = (struct sql_sessions){
+		.scope = s.scope, .rows = TAKE_PTR(s.rows), .row = TAKE_PTR(s.row), .n = s.n};
 	return 0;
 }
 
