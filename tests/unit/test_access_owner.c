@@ -141,18 +141,15 @@ static struct dbps_session describe(int fd)
 
 static void assert_owner(const struct dbps_session *session, uid_t expected)
 {
-	uid_t uid = 4711;
-
-	assert_int_equal(dbps_owner_of(session, &uid), 0);
-	assert_int_equal(uid, expected);
+	assert_int_equal(dbps_owner_is(session, expected), 1);
+	assert_int_equal(dbps_owner_is(session, expected + 1), 0);
 }
 
 static void assert_no_owner(const struct dbps_session *session)
 {
-	uid_t uid = 4711;
-
-	assert_int_equal(dbps_owner_of(session, &uid), -ENOENT);
-	assert_int_equal(uid, 4711);
+	assert_int_equal(dbps_owner_is(session, geteuid()), 0);
+	assert_int_equal(dbps_owner_is(session, 0), 0);
+	assert_int_equal(dbps_owner_is(session, OTHER_UID), 0);
 }
 
 static void a_loopback_client_is_its_sockets_user(void **state)

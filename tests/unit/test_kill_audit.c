@@ -187,7 +187,7 @@ static void a_kill_is_two_lines_and_one_record(void **state)
 
 static void any_text_is_one_line_of_json(void **state)
 {
-	static const char text[] = "a\nb\r\t\"\\\x01\x1b[2J\xff\xc3\xa4\0z\xe2\x80\xae";
+	static const char text[] = "a\nb\r\t\"\\\x01\x1b[2J\xff\xc3\xa4\0z\xe2\x80\xa8";
 	struct dbps_session session = {.cookie = 9, .user_len = 3, .user = "x\ny", .sequence = 4};
 	struct dbps_row row = {.session = &session,
 			       .info = (char *)text,
@@ -208,7 +208,7 @@ static void any_text_is_one_line_of_json(void **state)
 	object = json_loads(file, 0, NULL);
 	assert_non_null(object);
 	assert_string_equal(json_string_value(json_object_get(object, "text")),
-			    "a\nb\r\t\"\\\x01\x1b[2J\xef\xbf\xbd\xc3\xa4\xef\xbf\xbdz\xe2\x80\xae");
+			    "a\nb\r\t\"\\\x01\x1b[2J\xef\xbf\xbd\xc3\xa4\xef\xbf\xbdz\xe2\x80\xa8");
 	assert_string_equal(json_string_value(json_object_get(object, "user")), "x\ny");
 	assert_int_equal(json_integer_value(json_object_get(object, "text_bytes")), 1000);
 	json_decref(object);

@@ -206,9 +206,7 @@ int dbps_caller_from_socket(int fd, const struct dbps_access_options *options,
 
 static bool is_own(const struct dbps_caller *caller, const struct dbps_row *row)
 {
-	uid_t owner;
-
-	return dbps_owner_of(row->session, &owner) == 0 && owner == caller->uid;
+	return dbps_owner_is(row->session, caller->uid) > 0;
 }
 
 bool dbps_caller_sees(const struct dbps_caller *caller, const struct dbps_row *row)

@@ -125,7 +125,7 @@ static int exchange(int fd, struct request *request, struct inet_diag_msg *ret_s
 	return 0;
 }
 
-static int ask(int fd, const struct dbps_session *session, uid_t *ret_uid)
+static int ask(int fd, const struct dbps_session *session, uid_t uid)
 {
 	struct request request = make_request(session);
 	struct inet_diag_msg client, server;
@@ -135,12 +135,11 @@ static int ask(int fd, const struct dbps_session *session, uid_t *ret_uid)
 	r = exchange(fd, &request, &client);
 	if (r < 0)
 		return r;
+	if (client.idiag_uid != uid)
+		return 0;
 	ask_for_server(session, &request.diag.id); /* invariant 2 */
 	r = exchange(fd, &request, &server);
-	if (r < 0)
-		return r;
-	*ret_uid = client.idiag_uid;
-	return 0;
+	return r < 0 ? r : 1;
 }
 
 /* What an answer that came too late would be taken for is not worth knowing: start anew. */
@@ -149,14 +148,14 @@ static bool is_broken(int r)
 	return r < 0 && r != -ENOENT;
 }
 
-static int ask_here(const struct dbps_session *session, uid_t *ret_uid)
+static int ask_here(const struct dbps_session *session, uid_t uid)
 {
 	int r;
 
 	pthread_mutex_lock(&kept.lock);
 	if (kept.fd < 0)
 		kept.fd = dbps_sock_diag_open(session);
-	r = kept.fd < 0 ? kept.fd : ask(kept.fd, session, ret_uid);
+	r = kept.fd < 0 ? kept.fd : ask(kept.fd, session, uid);
 	if (is_broken(r) && kept.fd >= 0) {
 		close(kept.fd);
 		kept.fd = -1;
@@ -165,11 +164,11 @@ static int ask_here(const struct dbps_session *session, uid_t *ret_uid)
 	return r;
 }
 
-static int ask_elsewhere(const struct dbps_session *session, uid_t *ret_uid)
+static int ask_elsewhere(const struct dbps_session *session, uid_t uid)
 {
 	_cleanup_close_ int fd = dbps_sock_diag_open(session);
 
-	return fd < 0 ? fd : ask(fd, session, ret_uid);
+	return fd < 0 ? fd : ask(fd, session, uid);
 }
 
 static void find_own_netns(void)
@@ -184,16 +183,15 @@ static bool is_here(const struct dbps_session *session)
 	return own_netns && own_netns == session->netns;
 }
 
-int dbps_owner_of(const struct dbps_session *session, uid_t *ret_uid)
+int dbps_owner_is(const struct dbps_session *session, uid_t uid)
 {
-	if (session->family == DBPS_FAMILY_UNIX) {
-		if (!session->client_pid)
-			return -ENOENT;
-		*ret_uid = session->client_uid;
-		return 0;
-	}
+	int r;
+
+	if (session->family == DBPS_FAMILY_UNIX)
+		return session->client_pid && session->client_uid == uid;
 	/* A cookie of 0 would match any. */
 	if (!is_loopback(session) || !session->cookie)
-		return -ENOENT;
-	return is_here(session) ? ask_here(session, ret_uid) : ask_elsewhere(session, ret_uid);
+		return 0;
+	r = is_here(session) ? ask_here(session, uid) : ask_elsewhere(session, uid);
+	return r == -ENOENT ? 0 : r;
 }

@@ -10,15 +10,15 @@
 #include "dbps/session.h"
 
 /**
- * @brief The user of a session's client: over a Unix socket the peer's, over loopback TCP the one
- *        whose process made the client's socket.
+ * @brief Whether a session's client is of this user: over a Unix socket the peer is, over loopback
+ * TCP whose process made the client's socket.
  *
  * Loopback is asked of the kernel at each call. A client that has closed its end owns nothing any
  * more: its address may be another's by now.
  * @param session As a snapshot had it, taken before the call.
- * @return 0; -ENOENT when the client is not on this host, has gone, or cannot be told; other
- * negative errno.
+ * @return 1; 0 when it is somebody else's, not on this host, gone, or cannot be told; negative
+ * errno.
  */
-int dbps_owner_of(const struct dbps_session *session, uid_t *ret_uid);
+int dbps_owner_is(const struct dbps_session *session, uid_t uid);
 
 #endif

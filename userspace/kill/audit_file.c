@@ -5,7 +5,7 @@
  *    given the same file keeps its kills in memory, and says so.
  * 2. A write that was cut (full disk, crash) leaves a line without end. The next line begins with a
  *    line end then, so that only the torn one is lost; a reader skips and counts it.
- * 3. A disk that hangs holds up the one kill that writes: others wait for LOCK_WAIT_MS, then go on
+ * 3. A disk that hangs holds up the one kill that writes: others wait for LOCK_WAIT_NS, then go on
  *    unwritten.
  */
 #include "kill/audit_file.h"
@@ -24,7 +24,7 @@
 #include "cleanup.h"
 #include "log/log.h"
 
-#define LOCK_WAIT_MS 100
+#define LOCK_WAIT_NS 100000000
 /* Of the file's end; two lines for each of the kills that are kept, and more. */
 #define LOAD_BYTES (4u << 20)
 
@@ -236,7 +236,7 @@ static int take_lock(struct dbps_audit_file *file)
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += LOCK_WAIT_MS * 1000000;
+	until.tv_nsec += LOCK_WAIT_NS;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
 	return -pthread_mutex_timedlock(&file->lock, &until);
