@@ -715,3 +715,49 @@ def test_rights_in_emergencies(t):
     root.connect("console", user="x", unix_socket=daemon.socket, db=server.name)
     check(ask(root, f"demote {by_id[other]}").startswith("demoted: "), "with SUPER")
     check("nothing was dropped" in ask(root, "reserve 1"), "RESERVE with SUPER")
+
+
+def test_threads_that_a_demoted_one_makes(t):
+    """They inherit its priority, and get another within a second, or with the next dbpsd."""
+    server, daemon = t.pair()
+    server.run("create database alpha",
+               "create procedure alpha.starts() begin do sleep(0.3); "
+               "set global event_scheduler = on; do sleep(60); end")
+    for killed in (False, True):
+        server.run("set global event_scheduler = off")
+        w = login_root(t, server)
+        row = running(daemon, server, w, "call alpha.starts()")
+        statement(daemon, server, f"demote {w.id}")
+        if killed:
+            daemon.stop(signal.SIGKILL)
+        ((heir,),) = wait(lambda: server.run("select tid from information_schema.processlist "
+                                             "where user = 'event_scheduler' and tid > 0"),
+                          "the thread that it makes")
+        if killed:
+            check(lowered_threads(server) >= {row["tid"], heir}, "without dbpsd")
+            daemon.start()
+            check_equal(lowered_threads(server), set(), "with the next dbpsd")
+        else:
+            wait(lambda: lowered_threads(server) == {row["tid"]}, "the heir to be as others",
+                 timeout=5)
+            check_equal(priority(heir), (SCHED_OTHER, 0, 0), "the heir")
+            statement(daemon, server, f"restore {w.id}")
+        server.run(f"kill {w.id}")
+
+
+def test_reserve_of_a_server_that_does_not_answer(t):
+    """What its link told before is gone by; the drops are asked for and not seen to happen."""
+    server, daemon = small_pair(t, 8)
+    kept = fill(t, server, daemon)
+    stop_process(server.pid)
+    try:
+        rows, warnings, _ = reserve(daemon, server, "reserve 2")
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    check_equal(list(rows), [kept[0].id, kept[1].id], "those that were dropped")
+    check(all(r[6].startswith("pending") for r in rows.values()), str(rows))
+    t.note(f"{rows[kept[0].id][6]} {warnings}")
+    for w in kept[:2]:
+        daemon.wait_gone(server, w.id)
+    for w in [t.keep(server.wire()).login("plain", "secret") for _ in range(2)] + kept[2:]:
+        check(is_open(w), f"{w.id} lives")

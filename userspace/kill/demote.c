@@ -12,7 +12,7 @@
  * 4. The thread is known by number and start, and given back only when it still is as it was left
  * (priority.c). Acts are done under `lock`, so that one given back is not lowered after it.
  * 5. Threads that a lowered one makes inherit its policy (InnoDB starts I/O threads from whoever
- * needs one). They get back what their maker had: in every slice, when it is given back, and once
+ * needs one). They get back what their maker had: every second, when it is given back, and once
  * more a moment later, for one that was just being made.
  * 6. An end undoes it, in every order: of the statement (the keeper), by RESTORE, by a KILL before
  * it acts (or the statement would take long to end, and its rollback longer), of dbpsd (all are
@@ -44,6 +44,7 @@
 #define ORPHAN_SLICE_MS 10 /* the end of one may not be told by its socket */
 #define RETRY_NS	100000000
 #define HEIR_NS		20000000
+#define HEIRS_EVERY_NS	1000000000u /* looking through a server's threads takes a while */
 #define KEEPER_STACK	262144ul
 #define HOW		"SCHED_IDLE"
 
@@ -54,7 +55,8 @@ struct demotion {
 	struct dbps_place place;
 	uint64_t sequence;
 	int slice_ms;
-	bool over; /* given back, or there is nothing to give back to */
+	uint64_t heirs_ns; /* when they were looked for */
+	bool over;	   /* given back, or there is nothing to give back to */
 };
 
 struct dbps_demotions {
@@ -152,8 +154,11 @@ static bool is_lowered(pid_t tid, void *data)
 /* Invariant 5. With `lock` held. */
 static void give_back_heirs(struct demotion *d)
 {
-	int n = dbps_priority_restore_heirs(d->what.process.pid, d->what.since_ticks,
-					    &d->what.saved, is_lowered, d->all);
+	int n;
+
+	d->heirs_ns = dbps_clock_ns();
+	n = dbps_priority_restore_heirs(d->what.process.pid, d->what.since_ticks, &d->what.saved,
+					is_lowered, d->all);
 
 	if (n > 0)
 		dbps_log(LOG_INFO, "%d thread(s) made by thread %d have its priority back", n,
@@ -206,7 +211,7 @@ static bool keep_on(struct demotion *d, bool ended)
 	pthread_mutex_lock(&d->all->lock);
 	if (ended)
 		give_back(d);
-	else if (!d->over)
+	else if (!d->over && dbps_clock_ns() - d->heirs_ns >= HEIRS_EVERY_NS)
 		give_back_heirs(d);
 	done = d->over || d->all->stopping;
 	pthread_mutex_unlock(&d->all->lock);
@@ -474,6 +479,7 @@ static int enter(struct act *act, const struct dbps_demoted *what)
 		.place = dbps_place_of(act->row->session),
 		.sequence = act->row->session->sequence,
 		.slice_ms = SLICE_MS,
+		.heirs_ns = dbps_clock_ns(),
 	};
 	all->first = d;
 	r = save(all);
