@@ -1,9 +1,11 @@
 # dbps: ps and kill for database sessions, from the kernel. `make help` lists the targets.
 #
-# Objects are built out of tree, in build/. V=1 shows the commands, SAN=1 builds with the sanitizers.
+# Objects are built out of tree, in build/. V=1 shows the commands, SAN=1 builds with the sanitizers,
+# FUZZ=1 for the fuzzers.
 
 V ?= 0
 SAN ?= 0
+FUZZ ?= 0
 # The sanitizers' objects must not meet the others.
 BUILD ?= $(if $(filter 1,$(SAN)),build-san,build)
 
@@ -39,6 +41,12 @@ ifeq ($(SAN),1)
 CFLAGS += -fsanitize=address,undefined -Wno-format-overflow
 LDFLAGS += -fsanitize=address,undefined
 endif
+ifeq ($(FUZZ),1)
+# What nobody set is a pattern, the same in every run.
+CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+CFLAGS += -ftrivial-auto-var-init=pattern
+LDFLAGS += -fsanitize=fuzzer,address,undefined
+endif
 
 ARCH := $(shell uname -m)
 BPF_ARCH := $(if $(filter aarch64,$(ARCH)),arm64,x86)
@@ -52,6 +60,10 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/u
 BPF_TESTS := $(patsubst tests/bpf/%.c,$(BUILD)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
 BENCHES := $(addprefix $(BUILD)/tests/bench/,empty snapshot kill_latency uncancelled/dbpsd)
 SERVERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZED := $(wildcard userspace/mysql/*.c) $(addprefix userspace/,session/lexer.c session/mask.c \
+	session/text.c sql/input.c sql/filter.c config/config.c log/log.c)
+FUZZ_SECONDS ?= 120
 MANUALS := $(wildcard docs/*.[1-8])
 
 all: $(BUILD)/dbpsd $(BUILD)/dbps $(BUILD)/libdbpscancel.a ## build the programs and the library (V=1: show commands, SAN=1: sanitizers)
@@ -118,6 +130,13 @@ $(BUILD)/tests/integration/%: tests/integration/%.c $(BUILD)/libdbpscancel.a inc
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CFLAGS) $(LDFLAGS) $< $(BUILD)/libdbpscancel.a -o $@
 
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/%.o)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# Its bytes come from the input, not from a socket.
+$(BUILD)/tests/fuzz/fuzz_wire: LDFLAGS += -Wl,--wrap=poll -Wl,--wrap=recv
+
 $(BUILD)/tests/bench/empty.o: $(BUILD)/tests/bench/empty.skel.h
 
 # What the look at the cancel map costs is measured against a dbpsd whose taps do not have it.
@@ -180,6 +199,17 @@ test-manuals: ## check the manual pages
 	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \
 		{ ! grep . ; }
 
+fuzz: ## fuzz the MySQL step, the console's wire, texts and the config for FUZZ_SECONDS=120
+	$(Q)scripts/install-deps.sh fuzz
+	$(Q)$(MAKE) FUZZ=1 BUILD=$(BUILD)-fuzz CC=$(CLANG) fuzzers
+	$(Q)BUILD=$(BUILD)-fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.py $(FUZZ_TARGETS)
+
+fuzz-keep: ## keep what fuzzing has found new ways with, in tests/fuzz/corpus
+	$(Q)$(MAKE) FUZZ=1 BUILD=$(BUILD)-fuzz CC=$(CLANG) fuzzers
+	$(Q)BUILD=$(BUILD)-fuzz tests/fuzz/run.py --keep $(FUZZ_TARGETS)
+
+fuzzers: $(FUZZERS)
+
 bench: ## measure: cost a statement, throughput, dbps ps, 5,000 sessions, at rest, kills (root)
 	$(Q)scripts/install-deps.sh bench
 	$(Q)$(MAKE) all $(BENCHES)
@@ -219,10 +249,10 @@ uninstall: ## remove what install put there, but not the config
 		rm -f $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
 
 clean: ## remove what was built
-	$(Q)rm -rf $(BUILD) $(BUILD)-san
+	$(Q)rm -rf $(BUILD) $(BUILD)-san $(BUILD)-fuzz
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 .PHONY: all help deps demo test test-unit test-sanitized test-bpf test-integration test-manuals \
-	bench format check install uninstall clean
+	fuzz fuzz-keep fuzzers bench format check install uninstall clean
 .SECONDARY:

@@ -1,0 +1,486 @@
+/*
+ * The MySQL step under any moves of bytes: no access outside of what it owns, no loop without end,
+ * and sessions that do not depend on how the bytes were cut.
+ *
+ * The moves are played to four servers at once and the sessions compared after each move:
+ *   WHOLE  reads and sends each move in one call
+ *   CUT    the same in pieces
+ *   APART  reads a packet's header, then just the rest of the packet, as MariaDB and MySQL do
+ *   PIECES the same, where the calls get less than they ask for
+ *
+ * WHOLE and CUT must be the same in all that is compared, and so must APART and PIECES, and WHOLE
+ * and APART. These differences are right, and where they end a comparison no other can begin again:
+ *
+ *  1. When a move was made is told, not when its last piece was: time stands still during a move.
+ *  2. The flags READS_APART and READS_EXACT tell how the server reads. The first header is not cut:
+ *     it is what tells.
+ *  3. A header that an exact server has read is not looked at before its body was: until then
+ *     `in` and its four bytes differ. That of an empty packet is not looked at before its answer:
+ *     until then all differs, and the begin that is told is that of the answer.
+ *  4. Where the framing was lost (a packet that is none, bytes that could not be read, an event
+ *     that was not followed) the cut decides where it is found again. It has to be lost in the same
+ *     move, unless bytes cannot be read: which of them are, the cut decides.
+ *  5. Of servers that read apart it is known that they answer when they have read a request whole,
+ *     an empty one before they read on, and none whose sequence is not 0. What others do is told
+ *     from WHOLE and CUT alone.
+ *  6. A server that reads apart and looks for a header has no answer to give: what was not
+ *     followed has ended (session_waits). WHOLE sees that at the next request.
+ */
+#include "kernel.h"
+#include "moves.h"
+
+/* Bits of the setup. */
+enum {
+	SETUP_TEXT = 3,
+	SETUP_START = 28,
+	SETUP_START_SHIFT = 2,
+	SETUP_VECTOR = 32, /* calls do not tell how much they ask for */
+};
+
+enum start {
+	START_GREETED,
+	START_ALL_CAPS,
+	START_JOINED,	/* older than dbps; its framing is known by now */
+	START_UNKNOWN,	/* and here it is not */
+	START_PLAIN,	/* plaintext of the library, behind an SSLRequest: plain_begin() */
+	START_COMPRESS, /* and one that asked for compression */
+	START_N,
+};
+
+enum player_kind { WHOLE, CUT, APART, PIECES, PLAYERS };
+
+struct player {
+	enum player_kind kind;
+	struct kernel kernel;
+	unsigned int rng;
+	bool vector;
+	/* The client's stream, as a server knows it that reads apart. */
+	__u32 header_have;
+	__u8 header[4];
+	__u32 left;
+	bool headers; /* one was read */
+	bool odd;     /* did what rule 5 excludes */
+	bool ended;   /* a statement ended as rule 6 tells */
+	bool late;    /* a statement began with its answer: rule 3 */
+};
+
+static struct player players[PLAYERS];
+static struct moves moves;
+
+/* The largest move, and what is not moved any more in front of it. */
+static __u8 full_packet[4 + MYSQL_PACKET_FULL];
+
+UNTRACED_BEGIN
+static bool is_cut(const struct player *p)
+{
+	return p->kind == CUT || p->kind == PIECES;
+}
+
+static bool reads_apart(const struct player *p)
+{
+	return p->kind == APART || p->kind == PIECES;
+}
+
+/* ---------------------------------------------------------------- pieces -------------------- */
+
+static unsigned int next_random(struct player *p)
+{
+	p->rng = p->rng * 1103515245 + 12345;
+	return p->rng >> 16 & 0x7fff;
+}
+
+/* How much of n bytes the next call moves. The seed's low bits say in what style. */
+static size_t piece(struct player *p, size_t n)
+{
+	static const size_t most[4] = {1, 7, 60, 400};
+	size_t take;
+
+	if (!is_cut(p) || !n)
+		return n;
+	take = next_random(p) % most[moves.seed & 3] + 1;
+	if (n > INPUT_MAX)
+		take += n / 4;
+	return take < n ? take : n;
+}
+
+/* ---------------------------------------------------------------- reads --------------------- */
+
+static void read_whole(struct player *p, const __u8 *bytes, size_t n)
+{
+	for (size_t done = 0, take; done < n; done += take) {
+		take = piece(p, n - done);
+		kernel_received(&p->kernel, bytes + done, take, p->vector ? 0 : 1 << 16);
+	}
+}
+
+/* A header was read and is not looked at. */
+static bool is_unread(const struct player *p)
+{
+	return p->kernel.record->s.in.hdr_have == MYSQL_HEADER_UNREAD;
+}
+
+static void read_header(struct player *p, const __u8 **at, size_t *n)
+{
+	size_t want = 4 - p->header_have, take = want < *n ? want : *n;
+
+	if (p->headers)
+		take = piece(p, take);
+	p->odd |= is_unread(p); /* that was an empty packet's */
+	memcpy(p->header + p->header_have, *at, take);
+	kernel_received(&p->kernel, *at, take, want);
+	p->header_have += (__u32)take;
+	p->odd |= is_unread(p) && p->header[3];
+	*at += take;
+	*n -= take;
+	if (p->header_have < 4)
+		return;
+	p->left = mysql_u24(p->header);
+	p->header_have = 0;
+	p->headers = true;
+}
+
+static void read_body(struct player *p, const __u8 **at, size_t *n)
+{
+	size_t take = piece(p, p->left < *n ? p->left : *n);
+
+	/* It looks before there is something, now and then. */
+	if (is_cut(p) && !(next_random(p) & 7))
+		kernel_waits(&p->kernel, p->left);
+	kernel_received(&p->kernel, *at, take, p->left);
+	p->left -= (__u32)take;
+	*at += take;
+	*n -= take;
+}
+
+static void read_apart(struct player *p, const __u8 *bytes, size_t n)
+{
+	while (n) {
+		if (p->left)
+			read_body(p, &bytes, &n);
+		else
+			read_header(p, &bytes, &n);
+	}
+}
+
+/* The header that is not looked at is that of an empty packet. */
+static bool is_unread_empty(const struct player *p)
+{
+	return is_unread(p) && !p->left && !p->header_have;
+}
+
+static void play_sent(struct player *p, const __u8 *bytes, size_t n)
+{
+	p->odd |= p->left || p->header_have;
+	p->late |= is_unread_empty(p);
+	for (size_t done = 0, take; done < n; done += take) {
+		take = piece(p, n - done);
+		kernel_sent(&p->kernel, bytes + done, take);
+	}
+}
+
+static void play_wait(struct player *p)
+{
+	__u32 requested = p->left ? p->left : 4 - p->header_have;
+	__u8 phase = p->kernel.record->s.phase;
+
+	kernel_waits(&p->kernel, p->vector ? 0 : reads_apart(p) ? requested : 1 << 16);
+	p->ended |= reads_apart(p) && p->kernel.record->s.phase != phase;
+}
+
+static void play_event(struct player *p, enum move_event event)
+{
+	if (event == MOVE_CLOSED)
+		kernel_closed(&p->kernel);
+	else if (event == MOVE_LOST)
+		kernel_contended(&p->kernel);
+	else if (event == MOVE_UNKNOWN)
+		kernel_unseen(&p->kernel);
+}
+
+static void play(struct player *p, const struct move *move, const __u8 *bytes, size_t n)
+{
+	p->kernel.now++;
+	if (move->kind == MOVE_WAIT)
+		play_wait(p);
+	else if (move->kind == MOVE_EVENT)
+		play_event(p, move->event);
+	else if (!move_is_read(move))
+		play_sent(p, bytes, n);
+	else if (reads_apart(p))
+		read_apart(p, bytes, n);
+	else
+		read_whole(p, bytes, n);
+}
+
+/* ---------------------------------------------------------------- comparing ----------------- */
+
+static void same_number(const char *name, __u64 a, __u64 b)
+{
+	if (a == b)
+		return;
+	fprintf(stderr, "%s: %llu or %llu\n", name, (unsigned long long)a, (unsigned long long)b);
+	abort();
+}
+
+#define SAME(field)	     same_number(#field, a->field, b->field)
+#define SAME_BYTES(field, n) CHECK(!memcmp(a->field, b->field, n))
+
+static void same_statement(const struct dbps_session *a, const struct dbps_session *b)
+{
+	SAME(phase);
+	SAME(command);
+	SAME(sequence);
+	SAME(end_ns);
+	SAME(rows);
+	SAME(errors);
+	SAME(last_error);
+	SAME(status);
+	SAME(results);
+	SAME(text_off);
+	SAME(text_len);
+	SAME(stmt_id);
+	SAME(last_stmt_id);
+	SAME(lost);
+	if (a->phase == DBPS_PHASE_DEFS || a->phase == DBPS_PHASE_PREPARE_DEFS)
+		SAME(defs_left);
+}
+
+static void same_times(const struct dbps_session *a, const struct dbps_session *b)
+{
+	SAME(start_ns);
+	if (a->flags & DBPS_IN_TRANSACTION)
+		SAME(trx_start_ns);
+}
+
+static void same_login(const struct dbps_session *a, const struct dbps_session *b)
+{
+	SAME(caps);
+	SAME(attr_pid);
+	SAME(prepare_era);
+	SAME(user_len);
+	SAME(db_len);
+	SAME(program_len);
+	SAME_BYTES(user, a->user_len);
+	SAME_BYTES(db, a->db_len);
+	SAME_BYTES(program, a->program_len);
+}
+
+static void same_stream(const struct dbps_stream *a, const struct dbps_stream *b)
+{
+	SAME(left);
+	SAME(hdr_have);
+	SAME(full);
+	SAME_BYTES(hdr, a->hdr_have);
+	if (!a->left && !a->full)
+		return;
+	SAME(got);
+	SAME(seq);
+	SAME(skip);
+}
+
+static void same_request(const struct dbps_request *a, const struct dbps_request *b)
+{
+	SAME(len);
+	SAME(have);
+	SAME_BYTES(body, a->have);
+}
+
+static void same_kernel(const struct kernel *a, const struct kernel *b)
+{
+	for (size_t i = 0; i < DBPS_LOSS_N; i++)
+		SAME(losses[i]);
+	SAME(n_acts);
+	SAME_BYTES(acts, a->n_acts * sizeof(*a->acts));
+	for (size_t i = 0; i < PREPARED_N; i++) {
+		CHECK(!a->prepared[i].request == !b->prepared[i].request);
+		if (!a->prepared[i].request)
+			continue;
+		SAME(prepared[i].key.era);
+		SAME(prepared[i].key.stmt_id);
+		same_request(a->prepared[i].request, b->prepared[i].request);
+	}
+}
+
+static void same_flags(__u32 a, __u32 b)
+{
+	__u32 rest = ~(__u32)(DBPS_READS_APART | DBPS_READS_EXACT); /* 2 */
+
+	same_number("flags", a & rest, b & rest);
+}
+
+static bool is_followed(const struct dbps_session *s)
+{
+	return s->phase != DBPS_PHASE_CLOSED && !(s->flags & (DBPS_TLS | DBPS_COMPRESSED));
+}
+
+static void same(const struct player *p, const struct player *q)
+{
+	const struct dbps_session *a = &p->kernel.record->s, *b = &q->kernel.record->s;
+
+	if (is_unread_empty(p) || is_unread_empty(q))
+		return; /* 3 */
+	same_flags(a->flags, b->flags);
+	same_statement(a, b);
+	if (!p->late && !q->late)
+		same_times(a, b);
+	same_login(a, b);
+	SAME(bytes_out);
+	if (is_followed(a))
+		same_stream(&a->out, &b->out);
+	same_kernel(&p->kernel, &q->kernel);
+	if (is_unread(p) || is_unread(q))
+		return; /* 3 */
+	SAME(bytes_in);
+	if (is_followed(a))
+		same_stream(&a->in, &b->in);
+	same_request(&p->kernel.record->request, &q->kernel.record->request);
+}
+
+/* ---------------------------------------------------------------- a run --------------------- */
+
+/* Whether p and q are still to be compared. */
+static bool is_comparable(const struct player *p, const struct player *q)
+{
+	return !p->kernel.unframed && !q->kernel.unframed && /* 4 */
+	       !p->odd && !q->odd &&			     /* 5 */
+	       p->ended == q->ended;			     /* 6 */
+}
+
+static void judge(struct player *p, struct player *q, bool *comparable)
+{
+	if (!*comparable)
+		return;
+	*comparable = is_comparable(p, q);
+	if (*comparable)
+		same(p, q);
+	else if (!p->odd && !q->odd && p->ended == q->ended)
+		CHECK(p->kernel.unframed == q->kernel.unframed); /* 4 */
+}
+
+static void begin_session(struct dbps_session *s, enum start start)
+{
+	static const struct {
+		__u32 flags;
+		__u8 phase;
+	} starts[START_N] = {
+		[START_GREETED] = {DBPS_KNOWN_ID | DBPS_FRAMED_IN, DBPS_PHASE_GREETED},
+		[START_ALL_CAPS] = {DBPS_KNOWN_ID | DBPS_FRAMED_IN, DBPS_PHASE_GREETED},
+		[START_JOINED] = {DBPS_JOINED | DBPS_FRAMED_IN, DBPS_PHASE_IDLE},
+		[START_UNKNOWN] = {DBPS_JOINED, DBPS_PHASE_UNKNOWN},
+		[START_PLAIN] = {DBPS_FRAMED_IN | DBPS_KNOWN_CAPS | DBPS_TLS_READ,
+				 DBPS_PHASE_GREETED},
+		[START_COMPRESS] = {DBPS_FRAMED_IN | DBPS_KNOWN_CAPS | DBPS_TLS_READ,
+				    DBPS_PHASE_GREETED},
+	};
+
+	s->flags = starts[start].flags;
+	s->phase = starts[start].phase;
+	s->server_caps = start == START_ALL_CAPS ? ~0u : 0x81fff7fe;
+	if (start == START_PLAIN || start == START_COMPRESS)
+		s->caps = 0x81fff7fe & ~(start == START_PLAIN ? MYSQL_COMPRESS : 0);
+}
+
+static void begin(struct player *p, enum player_kind kind)
+{
+	static const __u32 text_bytes[4] = {DBPS_TEXT_DEFAULT, DBPS_TEXT_MIN, DBPS_TEXT_MIN + 1,
+					    DBPS_TEXT_MAX};
+	enum start start = ((moves.setup & SETUP_START) >> SETUP_START_SHIFT) % START_N;
+
+	memset(p, 0, offsetof(struct player, kernel));
+	memset(&p->rng, 0, sizeof(*p) - offsetof(struct player, rng));
+	p->kind = kind;
+	p->rng = moves.seed;
+	p->vector = moves.setup & SETUP_VECTOR;
+	kernel_begin(&p->kernel, text_bytes[moves.setup & SETUP_TEXT], (__u8)(0x5a + kind * 0x31));
+	begin_session(&p->kernel.record->s, start);
+	p->kernel.unframed = start == START_UNKNOWN; /* 4 */
+}
+
+/* A full packet inside of another is left out: its zeros would be four million packets. */
+static bool is_too_much(const struct move *move)
+{
+	bool inside = false;
+
+	for (int i = 0; move->filled && i < PLAYERS; i++) {
+		const struct player *p = &players[i];
+		const struct dbps_stream *out = &p->kernel.record->s.out;
+
+		inside |=
+			move_is_read(move) ? p->left || p->header_have : out->left || out->hdr_have;
+	}
+	return inside;
+}
+
+/* A move to all players. */
+static void play_all(const struct move *move, bool fault)
+{
+	const __u8 *bytes = move->bytes;
+	size_t n = move->n + move->filled;
+
+	if (is_too_much(move))
+		return;
+	if (move->filled)
+		bytes = memcpy(full_packet, move->bytes, move->n);
+	for (int i = 0; i < PLAYERS; i++) {
+		players[i].kernel.fault = fault;
+		play(&players[i], move, bytes, n);
+	}
+	if (move->filled)
+		memset(full_packet, 0, move->n);
+}
+
+static bool shows;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	shows = getenv("FUZZ_SHOW");
+	return 0;
+}
+
+/* For whoever looks into a failure: FUZZ_SHOW=1 fuzz_step_mysql FILE. */
+static void show(const struct move *move)
+{
+	fprintf(stderr, "move %d%s, %zu bytes:", move->kind, move_is_read(move) ? " <" : "",
+		move->n + move->filled);
+	for (size_t i = 0; i < move->n && i < 48; i++)
+		fprintf(stderr, " %02x", move->bytes[i]);
+	fputc('\n', stderr);
+	for (int i = 0; i < PLAYERS; i++) {
+		const struct dbps_session *s = &players[i].kernel.record->s;
+
+		fprintf(stderr, "  %d: phase %u seq %llu in %u/%u out %u/%u flags %#x%s%s%s%s\n", i,
+			s->phase, (unsigned long long)s->sequence, s->in.hdr_have, s->in.left,
+			s->out.hdr_have, s->out.left, s->flags,
+			players[i].kernel.unframed ? " unframed" : "", players[i].odd ? " odd" : "",
+			players[i].ended ? " ended" : "", players[i].late ? " late" : "");
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	bool whole = true, apart = true, across = true, fault = false;
+
+	moves_read(&moves, data, size);
+	for (int i = 0; i < PLAYERS; i++)
+		begin(&players[i], (enum player_kind)i);
+	for (size_t i = 0; i < moves.n; i++) {
+		const struct move *move = &moves.move[i];
+
+		play_all(move, fault && move_has_bytes(move));
+		if (shows)
+			show(move);
+		if (fault && move_has_bytes(move))
+			whole = apart = across = fault = false; /* 4 */
+		fault |= move->kind == MOVE_EVENT && move->event == MOVE_FAULT;
+		judge(&players[WHOLE], &players[CUT], &whole);
+		judge(&players[APART], &players[PIECES], &apart);
+		judge(&players[WHOLE], &players[APART], &across);
+	}
+	for (int i = 0; i < PLAYERS; i++)
+		kernel_done(&players[i].kernel);
+	return 0;
+}
+UNTRACED_END
