@@ -95,7 +95,7 @@ static __always_inline bool cancel_follow(struct dbps_cancel *c, const struct db
 
 static __always_inline void cancel_tell(const struct dbps_session *s)
 {
-	struct dbps_event *e = bpf_ringbuf_reserve(&dbps_events, sizeof(*e), 0);
+	struct dbps_event *e = bpf_ringbuf_reserve(&dbps_cancel_events, sizeof(*e), 0);
 
 	if (!e) {
 		loss_count(DBPS_LOSS_EVENT);

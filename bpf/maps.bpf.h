@@ -115,8 +115,14 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
+	__uint(max_entries, 64 * 1024);
 } dbps_events SEC(".maps");
+
+/* The same for the cancel map alone, whose waiters shall not wait for what else happens. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} dbps_cancel_events SEC(".maps");
 
 /* Bytes of the answer that is looked at, or of what may be a greeting. */
 struct {

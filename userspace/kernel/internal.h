@@ -36,6 +36,7 @@ enum kernel_map {
 	MAP_LIBRARY_OBJECTS,
 	MAP_ONE_PAGE,
 	MAP_EVENTS,
+	MAP_CANCEL_EVENTS,
 	MAP_N,
 };
 
@@ -81,6 +82,9 @@ struct dbps_kernel {
 	pthread_cond_t any_changed;
 	__u64 n_changes; /* of any, guarded by cancel_lock */
 	struct ring_buffer *ring;
+	struct ring_buffer *cancel_ring;
+	pthread_t cancel_thread; /* takes cancel_ring, as long as stop_fd is there */
+	int stop_fd;
 	void (*on_server)(pid_t tgid, void *data);
 	void *on_server_data;
 };
@@ -88,8 +92,9 @@ struct dbps_kernel {
 /** @brief Bytes of a port bitmap. */
 #define DBPS_PORTS_BYTES (65536 / 8)
 
-/** @brief Make the ring buffer reader over map_fd[MAP_EVENTS]. 0 or a negative errno. */
+/** @brief Make the ring buffers' readers, and the thread that takes what the cancel map tells. */
 int kernel_events_open(struct dbps_kernel *kernel);
+void kernel_events_close(struct dbps_kernel *kernel);
 
 /* Rows as their readers know them, and the cookies of those that could not be copied whole. */
 struct kernel_reading {

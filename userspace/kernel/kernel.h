@@ -138,8 +138,6 @@ int dbps_kernel_watch_get(struct dbps_kernel *kernel, __u64 cookie, __u32 action
 
 /**
  * @brief Block until an entry is settled or `timeout_ms` is over; one that is armed by the caller.
- *
- * Woken by dbps_kernel_events(), which another thread runs.
  * @return 0 with *ret filled; -ETIMEDOUT with *ret as it stands; -ENOENT.
  */
 int dbps_kernel_watch_wait(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int timeout_ms,

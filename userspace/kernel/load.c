@@ -42,6 +42,7 @@ static const char *const map_names[MAP_N] = {
 	[MAP_LIBRARY_OBJECTS] = "dbps_library_objects",
 	[MAP_SLOTS] = "dbps_slots",
 	[MAP_EVENTS] = "dbps_events",
+	[MAP_CANCEL_EVENTS] = "dbps_cancel_events",
 };
 
 static const char *const link_names[LINK_N] = {
@@ -489,7 +490,7 @@ static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
 	memset(kernel->map_fd, -1, sizeof(kernel->map_fd));
 	memset(kernel->link_fd, -1, sizeof(kernel->link_fd));
 	memset(kernel->prog_fd, -1, sizeof(kernel->prog_fd));
-	kernel->pin_fd = -1;
+	kernel->pin_fd = kernel->stop_fd = -1;
 	kernel->text_bytes = options->text_bytes;
 	pthread_mutex_init(&kernel->iter_lock, NULL);
 	pthread_mutex_init(&kernel->one_lock, NULL);
@@ -559,7 +560,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 {
 	if (!kernel)
 		return;
-	ring_buffer__free(kernel->ring);
+	kernel_events_close(kernel);
 	kernel_slots_end(kernel);
 	/* Only the owner of the lock may remove pins: they may be another daemon's. */
 	if (kernel->pin_fd >= 0 && !flock(kernel->pin_fd, LOCK_EX | LOCK_NB)) {

@@ -6,7 +6,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "cleanup.h"
 
@@ -88,24 +90,67 @@ static int on_event(void *data, void *bytes, size_t size)
 	struct dbps_kernel *kernel = data;
 	const struct dbps_event *event = bytes;
 
-	if (size < sizeof(*event))
-		return 0;
-	switch (event->type) {
-	case DBPS_EVENT_SERVER:
-		if (kernel->on_server)
-			kernel->on_server((pid_t)event->tgid, kernel->on_server_data);
-		break;
-	case DBPS_EVENT_CANCEL:
-		kernel_watches_wake(kernel, event->cookie);
-		break;
-	}
+	if (size >= sizeof(*event) && event->type == DBPS_EVENT_SERVER && kernel->on_server)
+		kernel->on_server((pid_t)event->tgid, kernel->on_server_data);
 	return 0;
+}
+
+static int on_cancel(void *data, void *bytes, size_t size)
+{
+	const struct dbps_event *event = bytes;
+
+	if (size >= sizeof(*event) && event->type == DBPS_EVENT_CANCEL)
+		kernel_watches_wake(data, event->cookie);
+	return 0;
+}
+
+static void *take_cancels(void *data)
+{
+	struct dbps_kernel *kernel = data;
+	struct pollfd fds[] = {
+		{.fd = ring_buffer__epoll_fd(kernel->cancel_ring), .events = POLLIN},
+		{.fd = kernel->stop_fd, .events = POLLIN},
+	};
+
+	pthread_setname_np(pthread_self(), "cancels");
+	while (!fds[1].revents) {
+		if (poll(fds, ARRAY_SIZE(fds), -1) > 0 && fds[0].revents)
+			ring_buffer__consume(kernel->cancel_ring);
+	}
+	return NULL;
 }
 
 int kernel_events_open(struct dbps_kernel *kernel)
 {
+	_cleanup_close_ int stop_fd = -1;
+	int r;
+
 	kernel->ring = ring_buffer__new(kernel->map_fd[MAP_EVENTS], on_event, kernel, NULL);
-	return kernel->ring ? 0 : -errno;
+	kernel->cancel_ring =
+		ring_buffer__new(kernel->map_fd[MAP_CANCEL_EVENTS], on_cancel, kernel, NULL);
+	if (!kernel->ring || !kernel->cancel_ring)
+		return -errno;
+	stop_fd = kernel->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (stop_fd < 0)
+		return -errno;
+	r = pthread_create(&kernel->cancel_thread, NULL, take_cancels, kernel);
+	if (r) {
+		kernel->stop_fd = -1;
+		return -r;
+	}
+	TAKE_FD(stop_fd);
+	return 0;
+}
+
+void kernel_events_close(struct dbps_kernel *kernel)
+{
+	if (kernel->stop_fd >= 0) {
+		eventfd_write(kernel->stop_fd, 1);
+		pthread_join(kernel->cancel_thread, NULL);
+		close(kernel->stop_fd);
+	}
+	ring_buffer__free(kernel->cancel_ring);
+	ring_buffer__free(kernel->ring);
 }
 
 int dbps_kernel_event_fd(const struct dbps_kernel *kernel)

@@ -69,8 +69,10 @@ static int open_elsewhere(const struct dbps_session *session)
 
 int dbps_sock_diag_open(const struct dbps_session *session)
 {
-	uint32_t own;
-	int r = dbps_process_namespace(0, "net", &own);
+	/* A thread of dbpsd that changes its namespace for good does it before its first session.
+	 */
+	static _Thread_local uint32_t own;
+	int r = own ? 0 : dbps_process_namespace(0, "net", &own);
 
 	if (r < 0)
 		return r;
