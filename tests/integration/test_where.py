@@ -260,7 +260,7 @@ def test_what_has_moved_on_is_missed(t):
 
     def work():
         while not stop.is_set():
-            w.send_command(wire.QUERY, b"select sleep(0.002)")
+            w.send_command(wire.QUERY, b"select sleep(0.01)")
             ended.append(victim_error(w))
 
     worker = threading.Thread(target=work)
@@ -268,7 +268,7 @@ def test_what_has_moved_on_is_missed(t):
     c = console(t, daemon, server)
     seen, pending = [], []
     try:
-        for _ in range(300):
+        for _ in range(100):
             rows = ask(c, f"kill query where id = {w.id}")
             seen += [row["outcome"] for row in rows]
             pending += [row for row in rows if row["outcome"] == "pending"]
