@@ -383,6 +383,36 @@ def test_dbps_kill_where_and_its_exit_codes(t):
     dbps("--where", "1 /*", "--dry-run", code=1)
 
 
+def test_a_drain_lets_the_statement_or_the_transaction_end(t):
+    server, daemon = pair(t)
+    c = console(t, daemon, server)
+    w = login(t, server, "other")
+    running(daemon, server, w, "select sleep(0.5)")
+    check_equal(outcomes(c, f"kill where id = {w.id} after statement"), {w.id: "confirmed"},
+                "after the statement")
+    check_equal(victim_error(w), 0, "the statement")
+    check(not lives(w), "the session lives")
+    w = login(t, server, "other", tcp=False)
+    w.query("begin")
+    w.query("update alpha.t set v = 77 where id = 2")
+    seen = []
+    worker = threading.Thread(target=lambda: seen.append(
+        outcomes(c, f"kill where id = {w.id} after transaction")))
+    worker.start()
+    wait(lambda: ask(console(t, daemon, server), "select 1 from processlist "
+                     f"where id = {w.id} and transaction_ms > 100"), "the drain to wait")
+    w.query("commit")
+    worker.join()
+    check_equal(seen, [{w.id: "confirmed"}], "after the transaction")
+    check(not lives(w), "the session lives")
+    check_equal(server.run("select v from alpha.t where id = 2"), ((77,),), "what was committed")
+    w = login(t, server, "other")
+    daemon.wait_idle(server, w.id)
+    r = daemon.dbps("kill", "--server", server.name, "--after", "statement", str(w.id))
+    check("confirmed" in r.stdout, r.stdout)
+    check(not lives(w), "the session lives")
+
+
 def test_many_sessions(t):
     server, daemon = t.pair(f"--max-connections={MANY + 20}", f"--back-log={MANY}",
                             "--thread-stack=192K", "--open-files-limit=18000")
