@@ -39,8 +39,7 @@ struct dbps_server_seen {
 enum dbps_server_state {
 	DBPS_SERVER_NEW = 1, /* greeted; the daemon was told */
 	DBPS_SERVER_ADOPTED, /* the daemon follows it */
-	DBPS_SERVER_IGNORED, /* not a database server (a console of dbpsd): its sockets are left
-				alone */
+	DBPS_SERVER_IGNORED, /* not a database server: its sockets are left alone */
 };
 
 /* What a kill or a watch waits for; a session can have one entry of each. */

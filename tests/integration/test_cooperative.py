@@ -9,7 +9,7 @@ import threading
 import pymysql
 
 import wire
-from harness import BUILD, DEADLINE, check, check_equal, free_port, unprivileged_user, wait
+from harness import BUILD, DEADLINE, Failure, check, check_equal, free_port, unprivileged_user, wait
 
 
 class PollingServer:
@@ -217,3 +217,161 @@ def test_no_other_statement_is_ended(t):
     confirmed = sum(len(numbers) for numbers in named.values())
     check(confirmed, "no kill hit")
     t.note(f"{sum(len(g) for g in got.values())} statements, {confirmed} confirmed, {len(missed)} missed")
+
+
+# ------------------------------------------------------------------ dbpsd's own console
+
+CONSOLE_IDS = range(0xF0000000, 1 << 32)
+
+
+def console(t, daemon, **kwargs):
+    """A connection to the console that nothing else uses, and its id."""
+    connection = t.keep(daemon.connect(**kwargs))
+    with connection.cursor() as cursor:
+        cursor.execute("select connection_id()")
+        number = cursor.fetchall()[0][0]
+    check_equal(number, connection.thread_id(), "the id that the client was greeted with")
+    check(number in CONSOLE_IDS, f"id {number}")
+    return connection, number
+
+
+def consoles(daemon):
+    return {row[0]: (row[1], row[2], row[3], row[4], row[7])
+            for row in daemon.query("show full processlist", "dbps")}
+
+
+def execute(t, daemon, statement):
+    """A console connection that executes in a thread: (id, join() -> error code or 0 or "closed")."""
+    connection, number = console(t, daemon)
+    result = []
+
+    def work():
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                result.append(0)
+        except pymysql.err.MySQLError as error:
+            result.append("closed" if error.args[0] == 2013 else error.args[0])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait(lambda: consoles(daemon).get(number, ("",) * 5)[4] == statement, f"{statement} to execute")
+
+    def join():
+        thread.join(DEADLINE)
+        return result[0] if result else "still executes"
+
+    return number, join
+
+
+LONG_SELECT = "select count(*) from processlist a, processlist b, processlist c, processlist d," \
+              " processlist e, processlist f, processlist g, processlist h"
+
+
+def test_the_consoles_own_sessions(t):
+    """They are shown where they are chosen, and nowhere else."""
+    _, daemon = t.shared_pair()
+    connection, number = console(t, daemon)
+    check_equal(consoles(daemon)[number], ("root", "localhost", None, "Sleep", None), "the row")
+    for statement in ("show processlist", "select id from processlist"):
+        check(not any(row[0] in CONSOLE_IDS for row in daemon.query(statement)), statement)
+    check("dbps" not in [row[0] for row in daemon.query("show servers")], "servers")
+    check(number in [row["id"] for row in daemon.ps("--server", "dbps")], "dbps ps --server dbps")
+    connection.close()
+    wait(lambda: number not in consoles(daemon), "the closed console to be gone")
+
+
+def test_a_console_statement_is_killed(t):
+    server, daemon = t.shared_pair()
+    for _ in range(8):
+        t.keep(server.connect())
+    for statement in ("select sleep(60)", LONG_SELECT):
+        number, join = execute(t, daemon, statement)
+        answer, warnings = ask(daemon, f"kill query {number}")
+        check("confirmed" in answer and "(cooperative)" in answer, f"{statement}: {answer} {warnings}")
+        check_equal(join(), 1317, f"what {statement} got")
+    answer, _ = ask(daemon, f"kill query {number}")
+    check(answer.startswith("missed: nothing is running"), answer)
+
+
+def test_a_console_is_closed(t):
+    _, daemon = t.shared_pair()
+    number, join = execute(t, daemon, "select sleep(60)")
+    answer, _ = ask(daemon, f"kill {number}")
+    check(answer.startswith("confirmed: session closed"), answer)
+    check_equal(join(), "closed", "what the killed console got")
+    _, idle = console(t, daemon)
+    answer, _ = ask(daemon, f"kill {idle}")
+    check(answer.startswith("confirmed: session closed"), answer)
+
+
+def test_a_kill_that_waits_is_killed(t):
+    """It waits no longer; what it asked for stands."""
+    daemon = t.daemon("--set", "console.kill_wait_ms=60000")
+    server = PollingServer(t, daemon, "deaf")
+    w = server.wire(t)
+    wait_polls(daemon, server)
+    begin(daemon, server, w, "run 3000")
+    row = next(row for row in daemon.sessions() if row["pid"] == server.pid and row["info"])
+    number, join = execute(t, daemon, f"kill query {row['id']}")
+    answer, _ = ask(daemon, f"kill query {number}")
+    check(answer.startswith("confirmed: statement ") and "interrupted" in answer, answer)
+    check_equal(join(), 1317, "what the waiting KILL got")
+    check_equal(error_of(w), 0, "what the victim of that one got")
+
+
+def test_a_console_kills_itself(t):
+    _, daemon = t.shared_pair()
+    connection, number = console(t, daemon)
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"kill query {number}")
+            raise Failure("it did not interrupt itself")
+        except pymysql.err.MySQLError as error:
+            check_equal(error.args[0], 1317, "what it got")
+        cursor.execute("select 1")
+        try:
+            cursor.execute(f"kill {number}")
+            raise Failure("it did not close itself")
+        except pymysql.err.MySQLError as error:
+            check(error.args[0] in (1317, 2013), str(error))
+
+
+def test_who_may_kill_a_console(t):
+    _, daemon = t.shared_pair()
+    for path in (t.root_directory, os.path.dirname(daemon.directory), daemon.directory):
+        os.chmod(path, 0o755)
+    uid, gid = unprivileged_user()
+
+    def become():
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+
+    def as_nobody(*args, **kwargs):
+        return t.spawn(["mariadb", "--no-defaults", "-S", daemon.socket, *args], preexec_fn=become,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+
+    number, join = execute(t, daemon, "select sleep(60)")
+    r = as_nobody("-e", f"kill query {number}").communicate(timeout=DEADLINE)[0]
+    check("ERROR 1095" in r, r)
+    own = as_nobody("-e", "select sleep(60)")
+    theirs = wait(lambda: next((n for n, row in consoles(daemon).items()
+                                if row[4] == "select sleep(60)" and n != number), None), "nobody's console")
+    listed = as_nobody("-N", "-D", "dbps", "-e", "show processlist").communicate(timeout=DEADLINE)[0]
+    check(str(theirs) in listed and str(number) not in listed, listed)
+    r = as_nobody("-vv", "-e", f"kill query {theirs}").communicate(timeout=DEADLINE)[0]
+    check("confirmed" in r, r)
+    check("ERROR 1317" in own.communicate(timeout=DEADLINE)[0], "what nobody's own statement got")
+    ask(daemon, f"kill {number}")
+    check_equal(join(), "closed", "root's console")
+
+
+def test_the_console_of_another_daemon(t):
+    """Each shows its own; an id of the other's kills nothing here."""
+    one, other = t.daemon(), t.daemon()
+    _, number = console(t, one)
+    wait(lambda: number in consoles(one), "the console of the first")
+    check(not any(row["pid"] == one.pid for row in other.sessions()), "the first in the other's list")
+    ids = {row[0] for row in other.query("show processlist", "dbps")}
+    check_equal(len(ids), len([c for c in other._console.values()]), "the other's own consoles")

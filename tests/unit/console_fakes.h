@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "dbps/cancel.h"
 #include "kernel/kernel.h"
 #include "kill/demote.h"
 #include "kill/enactor.h"
@@ -190,6 +191,22 @@ static void fake_keep_request(const struct dbps_kill_request *request)
 		 request->statement ? request->statement : "");
 	snprintf(fake.kill_reason, sizeof(fake.kill_reason), "%s",
 		 request->reason ? request->reason : "\\N");
+}
+
+static struct dbps_cancel_table fake_cancels;
+
+const struct dbps_cancel_watch *dbps_kernel_cancel_watch(const struct dbps_kernel *kernel)
+{
+	static const struct dbps_cancel_watch watch = {.table = &fake_cancels, .alive_fd = -1};
+
+	(void)kernel;
+	return &watch;
+}
+
+int dbps_kernel_cancel_poll(struct dbps_kernel *kernel, __u64 cookie, int timeout_ms)
+{
+	(void)timeout_ms;
+	return dbps_cancel_pending(dbps_kernel_cancel_watch(kernel), cookie);
 }
 
 static bool fake_probe_link(const struct dbps_kill_target *target, char *ret_why)

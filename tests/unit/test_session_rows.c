@@ -15,6 +15,7 @@
 
 #include "cleanup.h"
 #include "kernel/kernel.h"
+#include "server/own.h"
 #include "server/registry.h"
 #include "session/columns.h"
 
@@ -673,9 +674,24 @@ static void the_table_of_columns_is_whole(void **state)
 	dbps_rows_free(rows);
 }
 
+/* A client's ^C sends the id that it was greeted with. */
+static void ids_of_the_console_are_plain_and_nobody_elses(void **state)
+{
+	struct dbps_session session = {
+		.flags = DBPS_KNOWN_ID, .id = DBPS_ID_CONSOLE | 7, .cookie = 99};
+
+	(void)state;
+	assert_int_equal(dbps_row_id(&session, DBPS_OWN_INDEX), DBPS_ID_CONSOLE | 7);
+	assert_int_equal(dbps_row_id(&session, 0), DBPS_ID_UNKNOWN | 99);
+	assert_int_equal(dbps_row_id(&session, 1), 1ULL << 32 | DBPS_ID_CONSOLE | 7);
+	session.id = DBPS_ID_CONSOLE - 1;
+	assert_int_equal(dbps_row_id(&session, 0), DBPS_ID_CONSOLE - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ids_of_the_console_are_plain_and_nobody_elses),
 		cmocka_unit_test_setup(nothing_is_returned_on_failure, start),
 		cmocka_unit_test_setup(no_sessions_are_no_rows, start),
 		cmocka_unit_test_setup(rows_are_sorted_and_found_by_id, start),

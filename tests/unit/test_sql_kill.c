@@ -245,12 +245,12 @@ static void the_oldest_comes_first(void **state)
 static void a_kill_of_many_has_a_row_for_each(void **state)
 {
 	(void)state;
-	fake.kill_answers[1] =
-		(struct dbps_kill_answer){DBPS_KILL_PENDING, 0, "", 1234, "pending: it still runs"};
-	fake.kill_answers[2] =
-		(struct dbps_kill_answer){DBPS_KILL_REFUSED, 1105, "HY000", 0.5, "out of reach"};
-	fake.kill_answers[3] =
-		(struct dbps_kill_answer){DBPS_KILL_MISSED, 0, "", 0, "missed: it had ended"};
+	fake.kill_answers[1] = (struct dbps_kill_answer){
+		DBPS_KILL_PENDING, 0, "", false, 1234, "pending: it still runs"};
+	fake.kill_answers[2] = (struct dbps_kill_answer){
+		DBPS_KILL_REFUSED, 1105, "HY000", false, 0.5, "out of reach"};
+	fake.kill_answers[3] = (struct dbps_kill_answer){DBPS_KILL_MISSED,	0, "", false, 0,
+							 "missed: it had ended"};
 	assert_answer("kill where 1 order by id",
 		      "id|outcome|ms|text\n"
 		      "41|confirmed|1.4|confirmed: statement 3 interrupted after 1.4 ms (control "
@@ -358,15 +358,15 @@ static void a_user_kill_answers_ok_with_how_many(void **state)
 	for (size_t i = 0; i < 4; i++)
 		fake.sessions[i].user = "app";
 	assert_answer("kill user app", "OK (4): confirmed: 4 confirmed");
-	fake.kill_answers[1] =
-		(struct dbps_kill_answer){DBPS_KILL_PENDING, 0, "", 1234, "pending: it still runs"};
-	fake.kill_answers[3] =
-		(struct dbps_kill_answer){DBPS_KILL_MISSED, 0, "", 0, "missed: it had ended"};
+	fake.kill_answers[1] = (struct dbps_kill_answer){
+		DBPS_KILL_PENDING, 0, "", false, 1234, "pending: it still runs"};
+	fake.kill_answers[3] = (struct dbps_kill_answer){DBPS_KILL_MISSED,	0, "", false, 0,
+							 "missed: it had ended"};
 	assert_answer("kill user app", "OK (3) 1: pending: 2 confirmed, 1 missed, 1 pending");
 	assert_answer("show warnings",
 		      "Level|Code|Message\nWarning|1105|42: pending: it still runs\n");
-	fake.kill_answers[0] =
-		(struct dbps_kill_answer){DBPS_KILL_REFUSED, 1105, "HY000", 0.5, "out of reach"};
+	fake.kill_answers[0] = (struct dbps_kill_answer){
+		DBPS_KILL_REFUSED, 1105, "HY000", false, 0.5, "out of reach"};
 	assert_answer("kill user app",
 		      "OK (2) 2: refused: 1 confirmed, 1 missed, 1 pending, 1 refused");
 	assert_answer("kill user nobody", "OK: confirmed: no such session");

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "daemon/daemon.h"
+#include "dbps/slots.h"
 #include "kill/audit.h"
 #include "sql/connection.h"
 #include "sql/statements.h"
@@ -224,13 +225,13 @@ static void errors_of_kill_name_the_id_that_was_asked_for(void **state)
 {
 	(void)state;
 	assert_answer("use mysql-3307", "OK: ");
-	fake.kill_answer = (struct dbps_kill_answer){DBPS_KILL_REFUSED, 1094, "HY000", 0,
-						     "Unknown thread id: 4294967337"};
+	fake.kill_answer = (struct dbps_kill_answer){
+		DBPS_KILL_REFUSED, 1094, "HY000", false, 0, "Unknown thread id: 4294967337"};
 	assert_answer("kill 41", "ERR 1094 HY000: Unknown thread id: 41");
 	fake.kill_answer.error = 1095;
 	assert_answer("kill 41", "ERR 1095 HY000: You are not owner of thread 41");
-	fake.kill_answer = (struct dbps_kill_answer){DBPS_KILL_REFUSED, 1105, "HY000", 0,
-						     "nothing can reach the statement"};
+	fake.kill_answer = (struct dbps_kill_answer){
+		DBPS_KILL_REFUSED, 1105, "HY000", false, 0, "nothing can reach the statement"};
 	assert_answer("kill 41", "ERR 1105 HY000: nothing can reach the statement");
 }
 
@@ -262,7 +263,7 @@ static void a_missed_kill_is_ok(void **state)
 static void errors_are_kept_for_show_warnings(void **state)
 {
 	(void)state;
-	fake.kill_answer = (struct dbps_kill_answer){DBPS_KILL_REFUSED, 1094, "HY000", 0,
+	fake.kill_answer = (struct dbps_kill_answer){DBPS_KILL_REFUSED,	    1094, "HY000", false, 0,
 						     "Unknown thread id: 5"};
 	assert_answer("kill 5", "ERR 1094 HY000: Unknown thread id: 5");
 	assert_answer("show errors", "Level|Code|Message\nError|1094|Unknown thread id: 5\n");
@@ -474,6 +475,26 @@ static void selects_are_what_clients_ask(void **state)
 	assert_answer("select -1, 1.5, 'it''s' as `a b`, null n, true \"t\" from dual",
 		      "-1|1.5|a b|n|t\n-1|1.5|it's|\\N|1\n");
 	assert_answer("select 1 limit 0", "1\n");
+	assert_answer("select sleep(0.001), 2", "sleep(0.001)|2\n0|2\n");
+	assert_answer("select sleep(3600) limit 0", "sleep(3600)\n");
+	assert_answer("select sleep(-3600)", "sleep(-3600)\n0\n");
+}
+
+static void a_statement_that_is_killed_says_so(void **state)
+{
+	(void)state;
+	dbps_slots_prepare(&fake_cancels, &fake_cancels.slot[5], 99, DBPS_CANCEL_STATEMENT);
+	assert_true(dbps_slots_publish(&fake_cancels.slot[5]));
+	assert_answer("select sleep(0.001)", "sleep(0.001)\n0\n");
+	connection.cookie = 99;
+	assert_answer("select sleep(3600)", "ERR 1317 70100: Query execution was interrupted");
+	fake.kill_answer =
+		(struct dbps_kill_answer){.outcome = DBPS_KILL_PENDING, .interrupted = true};
+	assert_answer("kill 41", "ERR 1317 70100: Query execution was interrupted");
+	assert_true(fake.kill_request.interrupted(fake.kill_request.interrupted_data));
+	connection.cookie = 0;
+	assert_false(fake.kill_request.interrupted(fake.kill_request.interrupted_data));
+	memset(&fake_cancels, 0, sizeof(fake_cancels));
 }
 
 static void other_selects_are_refused(void **state)
@@ -482,7 +503,7 @@ static void other_selects_are_refused(void **state)
 		"select",
 		"select *",
 		"select 1 + 1",
-		"select sleep(1)",
+		"select sleep()",
 		"select user",
 		"select connection_id(1)",
 		"select 1,",
@@ -624,6 +645,7 @@ int main(void)
 		test(every_variable_has_a_value),
 		test(selects_are_what_clients_ask),
 		test(other_selects_are_refused),
+		test(a_statement_that_is_killed_says_so),
 		test(too_many_expressions_are_refused),
 		test(settings_of_the_connection_are_accepted),
 		test(settings_of_others_are_not),

@@ -162,7 +162,7 @@ static int start_client(struct dbps_console *console, int fd)
 	client->fd = fd;
 	client->connection.daemon = console->daemon;
 	client->connection.counters = &console->counters;
-	client->connection.id = ++console->last_id;
+	client->connection.id = DBPS_ID_CONSOLE | (++console->last_id & ~DBPS_ID_CONSOLE);
 	pthread_mutex_lock(&console->lock);
 	client->next = console->clients;
 	console->clients = client;

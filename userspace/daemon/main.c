@@ -135,7 +135,7 @@ static int open_kernel(struct dbps_daemon *daemon)
 		.text_bytes = daemon->config.text_bytes,
 		.prepared_max = daemon->config.prepared_max,
 	};
-	struct dbps_server_seen self = {.state = DBPS_SERVER_IGNORED};
+	struct dbps_server_seen self = {.state = DBPS_SERVER_ADOPTED};
 	char *why = NULL;
 	int r = dbps_kernel_open(&opts, &daemon->kernel, &why);
 
@@ -143,8 +143,9 @@ static int open_kernel(struct dbps_daemon *daemon)
 		return refuse(r, why);
 	if (dbps_kernel_taken_over(daemon->kernel))
 		dbps_log(LOG_NOTICE, "took over the sessions that an earlier dbpsd followed");
-	/* The console greets like a database server; it is none. */
-	return dbps_kernel_server_add(daemon->kernel, getpid(), &self);
+	/* The console greets and polls like any server (server/own.h). */
+	r = dbps_kernel_server_add(daemon->kernel, getpid(), &self);
+	return r ? r : dbps_kernel_poller_add(daemon->kernel, getpid());
 }
 
 static int open_registry(struct dbps_daemon *daemon)

@@ -206,8 +206,10 @@ static void answer_pending_query(struct kill *kill)
 	char running[96];
 
 	describe_running(kill, running, sizeof(running));
-	kill_answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has the kill (%s)",
-		    running[0] ? running : "the statement has not been seen to end", kill->acted);
+	kill_answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has %s (%s)",
+		    running[0] ? running : "the statement has not been seen to end",
+		    kill->passing ? "not taken the kill, which is given up" : "the kill",
+		    kill->acted);
 }
 
 /* --- KILL CONNECTION --- */

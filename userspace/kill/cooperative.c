@@ -37,6 +37,7 @@ const struct dbps_enactor dbps_cooperative = {
 	.name = "cooperative",
 	.describe = "the server polls for cancels and ends what was meant by itself",
 	.exact = true,
+	.passing = true,
 	.probe = probe,
 	.act = act,
 };

@@ -274,6 +274,7 @@ static void note_acted(struct kill *kill, const struct dbps_enactor *enactor)
 		 enactor->name);
 	kill->acted_ns = dbps_clock_ns();
 	kill->inexact = !enactor->exact;
+	kill->passing = enactor->passing;
 	if (dbps_kernel_watch_get(kill->target.kernel, kill->target.session.cookie,
 				  dbps_kill_action(&kill->target), &cancel) == 0)
 		kill->last_begun = cancel.begun > cancel.sequence ? cancel.begun : 0;
@@ -384,6 +385,11 @@ static void look(struct kill *kill, struct kill_errors *errors)
 		kill_look(kill, errors, r == 0 ? &session : NULL);
 }
 
+bool kill_interrupted(const struct dbps_kill_request *request)
+{
+	return request->interrupted && request->interrupted(request->interrupted_data);
+}
+
 static void await_outcome(struct kill *kill, struct kill_errors *errors)
 {
 	int left_ms;
@@ -393,7 +399,7 @@ static void await_outcome(struct kill *kill, struct kill_errors *errors)
 		if (kill_wait(kill, MIN(slice_ms, left_ms)))
 			return;
 		look(kill, errors);
-		if (kill->cancel.settled_ns || left_ms == 0)
+		if (kill->cancel.settled_ns || left_ms == 0 || kill_interrupted(kill->request))
 			return;
 	}
 }
@@ -439,6 +445,7 @@ void kill_conclude(struct kill *kill, const struct kill_errors *errors)
 		kill_answer_settled(kill);
 	} else {
 		kill_answer_pending(kill, errors);
+		kill->answer->interrupted = kill_interrupted(kill->request);
 	}
 }
 

@@ -37,6 +37,8 @@ struct dbps_kill_request {
 	const char *statement;	  /* the KILL as it was written, for the audit; NULL: none */
 	const char *reason;	  /* NULL: none */
 	struct dbps_audit *audit; /* NULL: not audited */
+	bool (*interrupted)(const void *data); /* asked while it waits; NULL: waits on */
+	const void *interrupted_data;
 	struct dbps_demotions *demotions; /* what is killed gets its priority back; NULL: none */
 	struct dbps_drains *drains; /* where drains go on when they were answered; NULL: nowhere */
 };
@@ -45,6 +47,7 @@ struct dbps_kill_answer {
 	enum dbps_kill_outcome outcome;
 	unsigned int error; /* MySQL error code when refused: 1094, 1095, … ; else 0 */
 	char sqlstate[6];
+	bool interrupted;  /* it no longer waited, as it was told; what was asked for stands */
 	double elapsed_ms; /* from the request to the outcome */
 	/*
 	 * One sentence for the info field, the warning or the error, e.g.

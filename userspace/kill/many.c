@@ -231,7 +231,7 @@ static void await_all(struct many *many)
 		if (!wait_slice(many, MIN(slice_ms, left_ms)))
 			return;
 		look_all(many);
-		if (left_ms == 0)
+		if (left_ms == 0 || kill_interrupted(many->request))
 			return;
 	}
 }

@@ -38,6 +38,7 @@ struct kill {
 	bool drained;	   /* the drain writes the audit */
 	char acted[96];	   /* names of the enactors that acted */
 	bool inexact;	   /* the last of them could have met a later statement */
+	bool passing;	   /* what the last of them asked for ends with this kill */
 	uint64_t sent_ns;  /* just before the last one acted */
 	uint64_t acted_ns; /* when the last one had acted */
 	uint64_t
@@ -85,6 +86,9 @@ bool kill_reached(struct kill *kill, const struct kill_errors *errors);
 
 /** @return Whether it was settled within this time; then kill->cancel says how. */
 bool kill_wait(struct kill *kill, int timeout_ms);
+
+/** @return Whether who asked for it wants to wait no longer. */
+bool kill_interrupted(const struct dbps_kill_request *request);
 
 /** @brief It is still not settled: take the session as it is now, NULL when it is gone. */
 void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_session *now);

@@ -12,6 +12,7 @@ static const char *const engine_names[] = {
 	[DBPS_ENGINE_UNKNOWN] = "unknown", [DBPS_ENGINE_MARIADB] = "mariadb",
 	[DBPS_ENGINE_MYSQL] = "mysql",	   [DBPS_ENGINE_OCEANBASE] = "oceanbase",
 	[DBPS_ENGINE_TIDB] = "tidb",	   [DBPS_ENGINE_SPHINX] = "sphinx",
+	[DBPS_ENGINE_DBPS] = "dbps",
 };
 
 static const struct {

@@ -28,6 +28,7 @@
 #include "kernel/kernel.h"
 #include "link.h"
 #include "log/log.h"
+#include "own.h"
 #include "process.h"
 
 #define EXECUTABLE_MAX 64
@@ -408,6 +409,8 @@ static int look_at(struct dbps_registry *registry, pid_t pid)
 {
 	int r;
 
+	if (pid == getpid())
+		return 0; /* own.h */
 	dbps_registry_reap(registry);
 	pthread_mutex_lock(&registry->lock);
 	r = look_at_locked(registry, pid);
@@ -594,6 +597,10 @@ int dbps_registry_by_pid(struct dbps_registry *registry, pid_t pid, struct dbps_
 	struct watch *watch;
 	int r = -ENOENT;
 
+	if (pid == getpid()) {
+		dbps_own_view(ret);
+		return 0;
+	}
 	pthread_mutex_lock(&registry->lock);
 	watch = watch_by_pid(registry, pid);
 	if (watch && watch->slot) {
@@ -609,6 +616,10 @@ int dbps_registry_by_index(struct dbps_registry *registry, uint32_t index,
 {
 	int r = -ENOENT;
 
+	if (index == DBPS_OWN_INDEX) {
+		dbps_own_view(ret);
+		return 0;
+	}
 	pthread_mutex_lock(&registry->lock);
 	if (index < registry->n_slots) {
 		fill_view(registry, registry->slots[index], ret);
@@ -623,6 +634,10 @@ int dbps_registry_by_name(struct dbps_registry *registry, const char *name,
 {
 	struct slot *slot;
 
+	if (strcmp(name, DBPS_OWN_NAME) == 0) {
+		dbps_own_view(ret);
+		return 0;
+	}
 	pthread_mutex_lock(&registry->lock);
 	slot = slot_by_name(registry, name);
 	if (slot)

@@ -20,7 +20,8 @@ enum dbps_engine {
 	DBPS_ENGINE_MYSQL,
 	DBPS_ENGINE_OCEANBASE,
 	DBPS_ENGINE_TIDB,
-	DBPS_ENGINE_SPHINX
+	DBPS_ENGINE_SPHINX,
+	DBPS_ENGINE_DBPS /* our own console */
 };
 
 /* How the control link of a server stands. */
@@ -82,7 +83,7 @@ void dbps_registry_reap(struct dbps_registry *registry);
 int dbps_registry_list(struct dbps_registry *registry, struct dbps_server_view **ret_views,
 		       size_t *ret_n);
 
-/** @brief One server by process id, index or name. 0 or -ENOENT. */
+/** @brief One server by process id, index or name; this daemon too (own.h). 0 or -ENOENT. */
 int dbps_registry_by_pid(struct dbps_registry *registry, pid_t pid, struct dbps_server_view *ret);
 int dbps_registry_by_index(struct dbps_registry *registry, uint32_t index,
 			   struct dbps_server_view *ret);

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "kernel/kernel.h"
+#include "server/own.h"
 #include "server/registry.h"
 #include "text.h"
 
@@ -23,6 +24,7 @@ struct reading {
 	struct dbps_kernel *kernel;
 	struct dbps_server_view *views;
 	size_t n_views;
+	struct dbps_server_view own;
 	const struct dbps_server_view
 		*last; /* most sessions are the same server's as the one before */
 	bool with_text;
@@ -30,8 +32,11 @@ struct reading {
 
 uint64_t dbps_row_id(const struct dbps_session *session, uint32_t server)
 {
-	if (!(session->flags & DBPS_KNOWN_ID) || server == UINT32_MAX)
+	if (!(session->flags & DBPS_KNOWN_ID) || server == UINT32_MAX ||
+	    (server == 0 && session->id >= DBPS_ID_CONSOLE))
 		return DBPS_ID_UNKNOWN | session->cookie;
+	if (server == DBPS_OWN_INDEX)
+		return session->id;
 	return (uint64_t)server << 32 | session->id;
 }
 
@@ -42,6 +47,8 @@ static const struct dbps_server_view *find_view(struct reading *reading, uint32_
 	for (size_t i = 0; i < reading->n_views; i++)
 		if ((uint32_t)reading->views[i].pid == tgid)
 			return reading->last = &reading->views[i];
+	if ((uint32_t)reading->own.pid == tgid)
+		return reading->last = &reading->own;
 	return NULL;
 }
 
@@ -313,6 +320,7 @@ static int read_rows(struct reading *reading, struct dbps_registry *registry, vo
 	if (r < 0)
 		return r;
 	reading->views = views;
+	dbps_own_view(&reading->own);
 	return make_rows(reading, data, len, ret_rows);
 }
 

@@ -65,9 +65,13 @@ const struct dbps_row *dbps_rows_find(const struct dbps_rows *rows, uint64_t id)
 
 /*
  * The id of the whole-host console: the first server's ids are plain, those of server n are
- * n << 32 | id. A session whose id is unknown gets DBPS_ID_UNKNOWN | cookie.
+ * n << 32 | id. A session whose id is unknown gets DBPS_ID_UNKNOWN | cookie. The console's own
+ * connections have plain ids too, from DBPS_ID_CONSOLE on, so that a client's ^C, which knows the
+ * id that it was greeted with, ends its own statement and no other's; a session of the first server
+ * with so high an id is shown as one whose id is unknown.
  */
 #define DBPS_ID_UNKNOWN (1ULL << 52)
+#define DBPS_ID_CONSOLE 0xf0000000u
 uint64_t dbps_row_id(const struct dbps_session *session, uint32_t server);
 
 /* Each Unix socket client is "localhost"; the user of a login that is not over yet is this one. */

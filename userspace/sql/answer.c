@@ -11,6 +11,7 @@
 
 #include "daemon/daemon.h"
 #include "mysql/result.h"
+#include "server/own.h"
 #include "sql/connection.h"
 
 int sql_scope(const struct sql_connection *connection, struct sql_scope *ret_scope)
@@ -30,7 +31,8 @@ int sql_scope(const struct sql_connection *connection, struct sql_scope *ret_sco
 
 bool sql_scope_has(const struct sql_scope *scope, const struct dbps_row *row)
 {
-	return scope->host || row->server == scope->server;
+	/* The whole host's databases: the console's own sessions are none of theirs. */
+	return scope->host ? row->server != DBPS_OWN_INDEX : row->server == scope->server;
 }
 
 uint64_t sql_scope_id(const struct sql_scope *scope, const struct dbps_row *row)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "cleanup.h"
 #include "daemon/daemon.h"
@@ -280,6 +281,15 @@ static int idle_wait_ms(const struct sql_connection *connection)
 	return timeout_s > INT32_MAX / 1000 ? INT32_MAX : (int)timeout_s * 1000;
 }
 
+/* After the greeting: see dbps_cancel_cookie(). */
+static uint64_t cookie_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) ? 0 : cookie;
+}
+
 void sql_serve(struct sql_connection *connection, int fd)
 {
 	int wait_ms = idle_wait_ms(connection);
@@ -291,6 +301,7 @@ void sql_serve(struct sql_connection *connection, int fd)
 		log_errno(r, "console connection %u: who calls", connection->id);
 	else
 		r = log_in(connection);
+	connection->cookie = cookie_of(fd);
 	while (!r)
 		r = serve_one(connection, wait_ms);
 	sql_conditions_clear(connection);

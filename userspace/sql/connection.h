@@ -54,7 +54,8 @@ struct sql_connection {
 	const struct dbps_daemon *daemon;
 	struct sql_counters *counters;
 	struct dbps_caller caller;
-	uint32_t id;
+	uint32_t id;	 /* from DBPS_ID_CONSOLE on */
+	uint64_t cookie; /* of its socket, by which its cancels are polled; 0: none */
 	uint32_t caps;
 	char login[64];			   /* user name given at login: shown, means nothing */
 	char server[DBPS_SERVER_NAME_MAX]; /* chosen server, "" for the whole host */
@@ -109,10 +110,16 @@ void sql_put_value(struct wire_writer *writer, enum dbps_type type, const struct
 enum wire_type sql_wire_type(enum dbps_type type);
 
 /**
- * @return Whether the statement under way should end before its time: its client has gone. Long
- *         work asks now and then.
+ * @return Whether the statement under way should end before its time: somebody killed it, or its
+ *         client has gone. Long work asks now and then.
  */
 bool sql_interrupted(const struct sql_connection *connection);
+/** @return The same, but for a client that has gone: what it asked for is still done. */
+bool sql_killed(const struct sql_connection *connection);
+/** @brief Wait, until it is interrupted at most. 0, or -EINTR when it was. */
+int sql_wait(const struct sql_connection *connection, uint64_t wait_ms);
+/** @brief ERROR 1317. */
+int sql_error_interrupted(struct sql_connection *connection);
 
 /** @brief Run one statement and write its whole answer. */
 void sql_execute(struct sql_connection *connection, const char *text, size_t len);

@@ -353,6 +353,9 @@ static int kill_choice(struct sql_connection *connection, const struct sql_kill 
 	r = carry_out(connection, kill, choice, &items);
 	if (r)
 		return r;
+	for (size_t i = 0; i < choice->n_killed; i++)
+		if (items[i].answer.interrupted)
+			return sql_error_interrupted(connection);
 	warn_all(connection, choice, items);
 	if (rows) {
 		put_outcomes(connection, choice, items);

@@ -76,6 +76,8 @@ static int host_id(struct sql_connection *connection, const struct sql_scope *sc
 
 static int answer_kill(struct sql_connection *connection, const struct dbps_kill_answer *answer)
 {
+	if (answer->interrupted)
+		return sql_error_interrupted(connection);
 	switch (answer->outcome) {
 	case DBPS_KILL_CONFIRMED:
 	case DBPS_KILL_MISSED:

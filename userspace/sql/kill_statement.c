@@ -50,6 +50,11 @@ static int read_reason(struct sql_kill *kill, struct sql_input whole)
 	return kill->reason ? 0 : -ENOMEM;
 }
 
+static bool is_killed(const void *connection)
+{
+	return sql_killed(connection);
+}
+
 /* Release with free_kill(), whatever it returns. */
 static int begin(struct sql_connection *connection, const struct sql_input *input,
 		 unsigned int options, struct sql_kill *ret_kill)
@@ -63,6 +68,8 @@ static int begin(struct sql_connection *connection, const struct sql_input *inpu
 			    .timeout_ms = (int)connection->daemon->config.kill_wait_ms,
 			    .caller = &connection->caller,
 			    .audit = connection->daemon->audit,
+			    .interrupted = is_killed,
+			    .interrupted_data = connection,
 			    .demotions = connection->daemon->demotions,
 			    .drains = connection->daemon->drains},
 		.limit = UINT64_MAX,
@@ -216,6 +223,8 @@ int sql_kill_id(struct sql_connection *connection, uint64_t id)
 			    .caller = &connection->caller,
 			    .statement = text,
 			    .audit = connection->daemon->audit,
+			    .interrupted = is_killed,
+			    .interrupted_data = connection,
 			    .demotions = connection->daemon->demotions,
 			    .drains = connection->daemon->drains}};
 

@@ -11,7 +11,6 @@
 #include "sql/query.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <strings.h>
 
@@ -37,13 +36,6 @@ static const struct {
 	{SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000}, {SQLITE_LIMIT_TRIGGER_DEPTH, 1},
 	{SQLITE_LIMIT_WORKER_THREADS, 0},
 };
-
-bool sql_interrupted(const struct sql_connection *connection)
-{
-	struct pollfd client = {.fd = connection->channel.fd, .events = POLLRDHUP};
-
-	return poll(&client, 1, 0) > 0 && client.revents & (POLLRDHUP | POLLHUP | POLLERR);
-}
 
 /* Invariant 3. */
 static int look(void *data)
@@ -222,7 +214,7 @@ static int refuse_stopped(const struct sql_query *query)
 			"Query execution was interrupted, maximum statement execution time "
 			"exceeded (sql.time_limit_ms = %u)",
 			config->sql_time_limit_ms);
-	return sql_error(connection, ER_QUERY_INTERRUPTED, "Query execution was interrupted");
+	return sql_error_interrupted(connection);
 }
 
 int sql_query_refuse(const struct sql_query *query, int code)

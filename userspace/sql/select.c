@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/param.h>
 
 #include "cleanup.h"
 #include "mysql/result.h"
@@ -17,12 +18,14 @@
 
 #define ITEMS_MAX      64 /* Connector/J asks for some twenty at once */
 #define NAME_MAX_BYTES 256
+#define SLEEP_MAX_S    86400
 
 struct item {
 	char name[NAME_MAX_BYTES + 1];
 	enum dbps_type type;
 	struct dbps_value value;
 	struct sql_fact fact; /* a function's value */
+	uint64_t sleep_ms;    /* SLEEP(): before there is a row */
 	char *owned;	      /* text of the value, or NULL */
 };
 
@@ -129,6 +132,22 @@ static int read_string(struct sql_input *input, struct item *item)
 	return 0;
 }
 
+/* Behind SLEEP: "(seconds)". */
+static int read_sleep(struct sql_input *input, struct item *item)
+{
+	struct item seconds = {0};
+	int r = sql_take_char(input, '(') ? read_number(input, &seconds) : -EINVAL;
+	double wait_s;
+
+	if (r)
+		return r;
+	wait_s = seconds.owned ? strtod(seconds.owned, NULL) : (double)seconds.value.integer;
+	free(seconds.owned);
+	item->sleep_ms = (uint64_t)(MAX(0, MIN(wait_s, SLEEP_MAX_S)) * 1e3);
+	set_integer(item, 0);
+	return sql_take_char(input, ')') ? 0 : -EINVAL;
+}
+
 static int read_expression(const struct sql_connection *connection, struct sql_input *input,
 			   struct item *item)
 {
@@ -150,6 +169,8 @@ static int read_expression(const struct sql_connection *connection, struct sql_i
 		sql_next(input);
 		return 0;
 	}
+	if (sql_take_word(input, "SLEEP"))
+		return read_sleep(input, item);
 	return read_function(connection, input, item);
 }
 
@@ -242,6 +263,15 @@ static int put_selection(struct wire_writer *out, const struct selection *select
 	return 0;
 }
 
+static uint64_t sleep_ms_of(const struct selection *selection)
+{
+	uint64_t sum_ms = 0;
+
+	for (size_t i = 0; i < selection->n; i++)
+		sum_ms += selection->items[i].sleep_ms;
+	return sum_ms;
+}
+
 static int select_items(struct sql_connection *connection, struct sql_input *input)
 {
 	_cleanup_(free_selection) struct selection *selection = calloc(1, sizeof(*selection));
@@ -257,6 +287,8 @@ static int select_items(struct sql_connection *connection, struct sql_input *inp
 				 input->token.start);
 	if (!r)
 		r = read_tail(input, &limit);
+	if (!r && limit > 0 && sql_wait(connection, sleep_ms_of(selection)))
+		return sql_error_interrupted(connection);
 	return r ? r : put_selection(&connection->channel.out, selection, limit > 0);
 }
 
