@@ -223,6 +223,7 @@ static struct drain *drain_new(const struct kill *kill)
 		return NULL;
 	drain->kill = *kill;
 	drain->request = *kill->request;
+	drain->request.interrupted = NULL; /* nobody waits for it */
 	drain->caller = *kill->request->caller;
 	kill_make_record(kill, &drain->record);
 	drain->kill.record = &drain->record;
