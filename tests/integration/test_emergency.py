@@ -297,6 +297,9 @@ def test_dbps_reserve(t):
     check_equal([(r["Id"], r["answer"]) for r in listed], [(kept[0].id, "would be dropped")],
                 "--dry-run --json")
     check("confirmed" in daemon.dbps("reserve", "1", *where).stdout, "dbps reserve")
+    told = json.loads(daemon.dbps("kills", "--json", "--limit", "1").stdout)[0]
+    check_equal((told["kill"], told["reason"], told["outcome"], told["cookie"] > 0),
+                (f"RESERVE 1 FOR {server.name}", "reserve", "confirmed", True), "dbps kills")
     r = daemon.dbps("reserve", "1", *where)
     check("nothing was dropped" in r.stdout, r.stdout)
     for w in kept[1:]:
@@ -757,7 +760,19 @@ def test_reserve_of_a_server_that_does_not_answer(t):
     check_equal(list(rows), [kept[0].id, kept[1].id], "those that were dropped")
     check(all(r[6].startswith("pending") for r in rows.values()), str(rows))
     t.note(f"{rows[kept[0].id][6]} {warnings}")
-    for w in kept[:2]:
-        daemon.wait_gone(server, w.id)
+    wait(lambda: not {w.id for w in kept[:2]} & set(server.processlist()), "the server to end them")
     for w in [t.keep(server.wire()).login("plain", "secret") for _ in range(2)] + kept[2:]:
         check(is_open(w), f"{w.id} lives")
+
+
+def test_demoted_and_drained(t):
+    """Two wait for the end of the same statement: each gets it."""
+    server, daemon = pair(t)
+    w = login(t, server, True)
+    tid, before = demote(daemon, server, w, "select sleep(1.5)")
+    answer = statement(daemon, server, f"kill {w.id} after statement")
+    check(answer.startswith("confirmed"), answer)
+    t.note(answer)
+    finish(w)
+    wait_priority(tid, before, "the statement ended")
+    daemon.wait_gone(server, w.id)
