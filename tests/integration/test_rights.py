@@ -228,17 +228,28 @@ def test_a_statement_of_an_own_session_over_tcp(t):
         check_equal(person.do("end", name=f"s{tcp}")["error"][0], 1317, "what the session got")
 
 
+def take_over(server, daemon, owner, heir):
+    """A statement whose client was reset, and a session from the same port: both as connected. None when
+    somebody else on this host was quicker."""
+    old = owner.connect("s", **login(server, True))
+    owner.do("begin", name="s", sql=CPU_BOUND)
+    daemon.wait_session(server, old["id"], "the statement", lambda row: row["info"])
+    owner.do("reset", name="s")
+    new = heir.do("connect", name="s", from_port=old["port"], **login(server, True))
+    if "error" not in new:
+        return old, new
+    check_equal(new["error"][0], 0, f"not the address: {new}")
+    daemon.query(f"kill {old['id']}", server.name)
+    return None
+
+
 def test_an_address_taken_over_is_no_session_taken_over(t):
     """A CPU-bound statement outlives its client's RST; the client's port is then another's."""
     open_directories(t)
     server, daemon = t.shared_pair()
     add_user(server)
     owner, heir = t.person(PLAIN), t.person(OTHER)
-    old = owner.connect("s", **login(server, True))
-    owner.do("begin", name="s", sql=CPU_BOUND)
-    daemon.wait_session(server, old["id"], "the statement", lambda row: row["info"])
-    owner.do("reset", name="s")
-    new = heir.connect("s", from_port=old["port"], **login(server, True))
+    old, new = next(filter(None, (take_over(server, daemon, owner, heir) for _ in range(10))))
     check_equal(new["port"], old["port"], "port")
     daemon.wait_idle(server, new["id"])
     heir.connect("console", user="x", unix_socket=daemon.socket, db=server.name)
