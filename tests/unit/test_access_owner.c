@@ -141,15 +141,15 @@ static struct dbps_session describe(int fd)
 
 static void assert_owner(const struct dbps_session *session, uid_t expected)
 {
-	assert_int_equal(dbps_owner_is(session, expected), 1);
-	assert_int_equal(dbps_owner_is(session, expected + 1), 0);
+	assert_true(dbps_owner_is(session, expected));
+	assert_false(dbps_owner_is(session, expected + 1));
 }
 
 static void assert_no_owner(const struct dbps_session *session)
 {
-	assert_int_equal(dbps_owner_is(session, geteuid()), 0);
-	assert_int_equal(dbps_owner_is(session, 0), 0);
-	assert_int_equal(dbps_owner_is(session, OTHER_UID), 0);
+	assert_false(dbps_owner_is(session, geteuid()));
+	assert_false(dbps_owner_is(session, 0));
+	assert_false(dbps_owner_is(session, OTHER_UID));
 }
 
 static void a_loopback_client_is_its_sockets_user(void **state)
@@ -177,6 +177,35 @@ static void a_loopback_client_is_its_sockets_user(void **state)
 		close_ends(&ends);
 		assert_no_owner(&session);
 	}
+}
+
+/* In any order with others, more than are asked at once. */
+static void many_are_told_apart(void **state)
+{
+	enum { N = 200 };
+	struct ends ends = connect_ends(AF_INET, "127.0.0.1", AF_INET, "127.0.0.1");
+	struct dbps_session own = describe(ends.server), gone = own,
+			    unix_peer = {.family = DBPS_FAMILY_UNIX,
+					 .client_pid = 5,
+					 .client_uid = geteuid()};
+	const struct dbps_session *const kinds[] = {&own, &gone, &unix_peer, &own};
+	const struct dbps_session *sessions[N];
+	bool are[N];
+
+	(void)state;
+	gone.cookie++;
+	for (size_t n = 0; n <= N; n += 25) {
+		for (size_t i = 0; i < n; i++)
+			sessions[i] = kinds[(i * 7 + n / 25) % 4];
+		memset(are, 0x55, sizeof(are));
+		dbps_owners_are(sessions, n, geteuid(), are);
+		for (size_t i = 0; i < n; i++)
+			assert_int_equal(are[i], sessions[i] != &gone);
+		dbps_owners_are(sessions, n, geteuid() + 1, are);
+		for (size_t i = 0; i < n; i++)
+			assert_false(are[i]);
+	}
+	close_ends(&ends);
 }
 
 static void it_is_the_user_who_made_the_socket(void **state)
@@ -341,6 +370,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_loopback_client_is_its_sockets_user),
+		cmocka_unit_test(many_are_told_apart),
 		cmocka_unit_test(it_is_the_user_who_made_the_socket),
 		cmocka_unit_test(a_unix_client_is_in_the_record),
 		cmocka_unit_test(another_cookie_is_another_session),

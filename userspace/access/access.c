@@ -206,12 +206,30 @@ int dbps_caller_from_socket(int fd, const struct dbps_access_options *options,
 
 static bool is_own(const struct dbps_caller *caller, const struct dbps_row *row)
 {
-	return dbps_owner_is(row->session, caller->uid) > 0;
+	return dbps_owner_is(row->session, caller->uid);
 }
 
 bool dbps_caller_sees(const struct dbps_caller *caller, const struct dbps_row *row)
 {
 	return (caller->rights & DBPS_RIGHT_PROCESS) || is_own(caller, row);
+}
+
+int dbps_caller_sees_each(const struct dbps_caller *caller, const struct dbps_rows *rows,
+			  bool *ret_seen)
+{
+	_cleanup_free_ const struct dbps_session **sessions = NULL;
+
+	if (caller->rights & DBPS_RIGHT_PROCESS) {
+		memset(ret_seen, true, rows->n);
+		return 0;
+	}
+	sessions = calloc(rows->n + 1, sizeof(*sessions));
+	if (!sessions)
+		return -ENOMEM;
+	for (size_t i = 0; i < rows->n; i++)
+		sessions[i] = rows->row[i].session;
+	dbps_owners_are(sessions, rows->n, caller->uid, ret_seen);
+	return 0;
 }
 
 bool dbps_caller_kills(const struct dbps_caller *caller, const struct dbps_row *row)

@@ -36,9 +36,20 @@ static struct {
 static pthread_once_t own_once = PTHREAD_ONCE_INIT;
 static uint32_t own_netns; /* 0: not known */
 
+/* Asked at once. An answer has less than 512 bytes, of which the first 88 count. */
+#define BATCH	     64
+#define ANSWER_BYTES 512
+
 struct request {
 	struct nlmsghdr header;
 	struct inet_diag_req_v2 diag;
+};
+
+/* A request and what came of it. */
+struct question {
+	struct request request;
+	int r; /* 0; -ENOENT: no such socket is established; other negative errno */
+	struct inet_diag_msg socket;
 };
 
 static bool is_loopback(const struct dbps_session *session)
@@ -57,118 +68,167 @@ static bool is_loopback(const struct dbps_session *session)
 	return !v6 && remote[0] == 127;
 }
 
-static struct request make_request(const struct dbps_session *session)
+static struct question make_question(const struct dbps_session *session)
 {
-	struct request request = {
-		.header = {.nlmsg_len = sizeof(request),
-			   .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			   .nlmsg_flags = NLM_F_REQUEST},
-		.diag = {.sdiag_family = session->family == DBPS_FAMILY_INET6 ? AF_INET6 : AF_INET,
-			 .sdiag_protocol = IPPROTO_TCP,
-			 .idiag_states = UINT32_MAX},
+	return (struct question){
+		.request.header = {.nlmsg_len = sizeof(struct request),
+				   .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+				   .nlmsg_flags = NLM_F_REQUEST},
+		.request.diag = {.sdiag_family =
+					 session->family == DBPS_FAMILY_INET6 ? AF_INET6 : AF_INET,
+				 .sdiag_protocol = IPPROTO_TCP,
+				 .idiag_states = UINT32_MAX},
+		.r = -EPROTO,
 	};
-
-	return request;
 }
 
-static void ask_for_client(const struct dbps_session *session, struct inet_diag_sockid *id)
+static struct question ask_for_client(const struct dbps_session *session)
 {
+	struct question question = make_question(session);
+	struct inet_diag_sockid *id = &question.request.diag.id;
+
 	id->idiag_sport = htons(session->remote_port);
 	id->idiag_dport = htons(session->local_port);
 	memcpy(id->idiag_src, session->remote_addr, sizeof(id->idiag_src));
 	memcpy(id->idiag_dst, session->local_addr, sizeof(id->idiag_dst));
 	id->idiag_cookie[0] = INET_DIAG_NOCOOKIE;
 	id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+	return question;
 }
 
-static void ask_for_server(const struct dbps_session *session, struct inet_diag_sockid *id)
+static struct question ask_for_server(const struct dbps_session *session)
 {
+	struct question question = make_question(session);
+	struct inet_diag_sockid *id = &question.request.diag.id;
+
 	id->idiag_sport = htons(session->local_port);
 	id->idiag_dport = htons(session->remote_port);
 	memcpy(id->idiag_src, session->local_addr, sizeof(id->idiag_src));
 	memcpy(id->idiag_dst, session->remote_addr, sizeof(id->idiag_dst));
 	id->idiag_cookie[0] = (uint32_t)session->cookie;
 	id->idiag_cookie[1] = (uint32_t)(session->cookie >> 32);
+	return question;
 }
 
-/* 0 with the socket; -ENOENT when there is none of these addresses and this cookie, established. */
-static int exchange(int fd, struct request *request, struct inet_diag_msg *ret_socket)
+/* What an answer says. */
+static int judge(struct question *question, const struct nlmsghdr *answer)
 {
-	static const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	union {
-		struct nlmsghdr header;
-		char bytes[2048];
-	} answer;
-	const struct inet_diag_msg *found = NLMSG_DATA(&answer.header);
-	const struct nlmsgerr *error = NLMSG_DATA(&answer.header);
-	ssize_t len;
+	const struct inet_diag_sockid *wanted = &question->request.diag.id;
+	const struct inet_diag_msg *found = NLMSG_DATA(answer);
+	const struct nlmsgerr *error = NLMSG_DATA(answer);
 
-	if (sendto(fd, request, sizeof(*request), 0, (const struct sockaddr *)&kernel,
-		   sizeof(kernel)) < 0)
-		return -errno;
-	len = recv(fd, &answer, sizeof(answer), 0);
-	if (len < 0)
-		return -errno;
-	if (!NLMSG_OK(&answer.header, (size_t)len))
-		return -EPROTO;
-	if (answer.header.nlmsg_type == NLMSG_ERROR)
+	if (answer->nlmsg_type == NLMSG_ERROR && answer->nlmsg_len >= NLMSG_LENGTH(sizeof(int)))
 		return error->error == -ESTALE || !error->error ? -ENOENT : error->error;
-	if (answer.header.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
-	    answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(*found)))
+	if (answer->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+	    answer->nlmsg_len < NLMSG_LENGTH(sizeof(*found)))
 		return -EPROTO;
 	/* Without an established one the kernel names the listener of the port. */
-	if (found->idiag_state != TCP_ESTABLISHED ||
-	    found->id.idiag_sport != request->diag.id.idiag_sport ||
-	    found->id.idiag_dport != request->diag.id.idiag_dport)
+	if (found->idiag_state != TCP_ESTABLISHED || found->id.idiag_sport != wanted->idiag_sport ||
+	    found->id.idiag_dport != wanted->idiag_dport)
 		return -ENOENT;
-	*ret_socket = *found;
+	question->socket = *found;
 	return 0;
 }
 
-static int ask(int fd, const struct dbps_session *session, uid_t uid)
+static int send_questions(int fd, struct question *questions, size_t n)
 {
-	struct request request = make_request(session);
-	struct inet_diag_msg client, server;
+	static const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+	struct iovec parts[BATCH];
+	struct msghdr message = {.msg_name = (void *)&kernel,
+				 .msg_namelen = sizeof(kernel),
+				 .msg_iov = parts,
+				 .msg_iovlen = n};
+
+	for (size_t i = 0; i < n; i++) {
+		questions[i].request.header.nlmsg_seq = (uint32_t)i;
+		parts[i] = (struct iovec){&questions[i].request, sizeof(struct request)};
+	}
+	return sendmsg(fd, &message, 0) < 0 ? -errno : 0;
+}
+
+/* Each question has one answer, with its number. @return How many came, or a negative errno. */
+static int read_answers(int fd, struct question *questions, size_t n, unsigned int left)
+{
+	union {
+		struct nlmsghdr header;
+		char bytes[ANSWER_BYTES];
+	} answers[BATCH];
+	struct iovec parts[BATCH];
+	struct mmsghdr messages[BATCH] = {0};
+	int got;
+
+	for (unsigned int i = 0; i < left; i++) {
+		parts[i] = (struct iovec){&answers[i], sizeof(answers[i])};
+		messages[i].msg_hdr.msg_iov = &parts[i];
+		messages[i].msg_hdr.msg_iovlen = 1;
+	}
+	got = recvmmsg(fd, messages, left, MSG_WAITFORONE, NULL);
+	if (got < 0)
+		return -errno;
+	for (int i = 0; i < got; i++) {
+		const struct nlmsghdr *header = &answers[i].header;
+
+		if (!NLMSG_OK(header, messages[i].msg_len) || header->nlmsg_seq >= n)
+			return -EPROTO;
+		questions[header->nlmsg_seq].r = judge(&questions[header->nlmsg_seq], header);
+	}
+	return got;
+}
+
+/* At most BATCH of them. Whether there was an answer to each. */
+static int exchange(int fd, struct question *questions, size_t n)
+{
+	unsigned int left = (unsigned int)n;
+	int r = n ? send_questions(fd, questions, n) : 0;
+
+	while (r >= 0 && left) {
+		r = read_answers(fd, questions, n, left);
+		left -= r > 0 ? (unsigned int)r : 0;
+	}
+	return r < 0 ? r : 0;
+}
+
+/* At most BATCH sessions. Invariant 2: the second exchange begins when the first is over. */
+static int ask(int fd, const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret)
+{
+	struct question questions[BATCH];
+	size_t of[BATCH], n_own = 0;
 	int r;
 
-	ask_for_client(session, &request.diag.id);
-	r = exchange(fd, &request, &client);
-	if (r < 0)
-		return r;
-	if (client.idiag_uid != uid)
-		return 0;
-	ask_for_server(session, &request.diag.id); /* invariant 2 */
-	r = exchange(fd, &request, &server);
-	return r < 0 ? r : 1;
+	for (size_t i = 0; i < n; i++)
+		questions[i] = ask_for_client(sessions[i]);
+	r = exchange(fd, questions, n);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (questions[i].r == 0 && questions[i].socket.idiag_uid == uid)
+			of[n_own++] = i;
+	for (size_t i = 0; i < n_own; i++)
+		questions[i] = ask_for_server(sessions[of[i]]);
+	if (r == 0)
+		r = exchange(fd, questions, n_own);
+	for (size_t i = 0; r == 0 && i < n_own; i++)
+		ret[of[i]] = questions[i].r == 0;
+	return r;
 }
 
 /* What an answer that came too late would be taken for is not worth knowing: start anew. */
-static bool is_broken(int r)
+static void ask_here(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret)
 {
-	return r < 0 && r != -ENOENT;
-}
-
-static int ask_here(const struct dbps_session *session, uid_t uid)
-{
-	int r;
-
 	pthread_mutex_lock(&kept.lock);
 	if (kept.fd < 0)
-		kept.fd = dbps_sock_diag_open(session);
-	r = kept.fd < 0 ? kept.fd : ask(kept.fd, session, uid);
-	if (is_broken(r) && kept.fd >= 0) {
+		kept.fd = dbps_sock_diag_open(sessions[0]);
+	if (kept.fd >= 0 && ask(kept.fd, sessions, n, uid, ret) < 0) {
 		close(kept.fd);
 		kept.fd = -1;
 	}
 	pthread_mutex_unlock(&kept.lock);
-	return r;
 }
 
-static int ask_elsewhere(const struct dbps_session *session, uid_t uid)
+static void ask_elsewhere(const struct dbps_session *session, uid_t uid, bool *ret)
 {
 	_cleanup_close_ int fd = dbps_sock_diag_open(session);
 
-	return fd < 0 ? fd : ask(fd, session, uid);
+	if (fd >= 0)
+		ask(fd, &session, 1, uid, ret);
 }
 
 static void find_own_netns(void)
@@ -183,15 +243,50 @@ static bool is_here(const struct dbps_session *session)
 	return own_netns && own_netns == session->netns;
 }
 
-int dbps_owner_is(const struct dbps_session *session, uid_t uid)
+/* What need not be asked, or cannot be asked together with others. @return Whether it is settled.
+ */
+static bool settle_alone(const struct dbps_session *session, uid_t uid, bool *ret)
 {
-	int r;
-
-	if (session->family == DBPS_FAMILY_UNIX)
-		return session->client_pid && session->client_uid == uid;
+	*ret = false;
+	if (session->family == DBPS_FAMILY_UNIX) {
+		*ret = session->client_pid && session->client_uid == uid;
+		return true;
+	}
 	/* A cookie of 0 would match any. */
 	if (!is_loopback(session) || !session->cookie)
-		return 0;
-	r = is_here(session) ? ask_here(session, uid) : ask_elsewhere(session, uid);
-	return r == -ENOENT ? 0 : r;
+		return true;
+	if (is_here(session))
+		return false;
+	ask_elsewhere(session, uid, ret);
+	return true;
+}
+
+void dbps_owners_are(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret)
+{
+	const struct dbps_session *asked[BATCH];
+	bool answers[BATCH] = {false};
+	size_t of[BATCH], n_asked = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!settle_alone(sessions[i], uid, &ret[i])) {
+			asked[n_asked] = sessions[i];
+			of[n_asked++] = i;
+		}
+		if (n_asked < BATCH && i + 1 < n)
+			continue;
+		if (n_asked)
+			ask_here(asked, n_asked, uid, answers);
+		for (size_t k = 0; k < n_asked; k++)
+			ret[of[k]] = answers[k];
+		memset(answers, 0, sizeof(answers));
+		n_asked = 0;
+	}
+}
+
+bool dbps_owner_is(const struct dbps_session *session, uid_t uid)
+{
+	bool is;
+
+	dbps_owners_are(&session, 1, uid, &is);
+	return is;
 }

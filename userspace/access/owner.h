@@ -5,6 +5,8 @@
 #ifndef DBPS_OWNER_H
 #define DBPS_OWNER_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "dbps/session.h"
@@ -16,9 +18,11 @@
  * Loopback is asked of the kernel at each call. A client that has closed its end owns nothing any
  * more: its address may be another's by now.
  * @param session As a snapshot had it, taken before the call.
- * @return 1; 0 when it is somebody else's, not on this host, gone, or cannot be told; negative
- * errno.
+ * @return False when it is somebody else's, not on this host, gone, or cannot be told.
  */
-int dbps_owner_is(const struct dbps_session *session, uid_t uid);
+bool dbps_owner_is(const struct dbps_session *session, uid_t uid);
+
+/** @brief The same of many, at the cost of few. */
+void dbps_owners_are(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret);
 
 #endif

@@ -26,6 +26,7 @@ void sql_sessions_done(struct sql_sessions *sessions)
 int sql_sessions_read(const struct sql_connection *connection, struct sql_sessions *ret_sessions)
 {
 	_cleanup_(sql_sessions_done) struct sql_sessions s = {0};
+	_cleanup_free_ bool *seen = NULL;
 	int r = sql_scope(connection, &s.scope);
 
 	if (!r)
@@ -34,11 +35,14 @@ int sql_sessions_read(const struct sql_connection *connection, struct sql_sessio
 	if (r)
 		return r;
 	s.row = calloc(s.rows->n + 1, sizeof(const struct dbps_row *));
-	if (!s.row)
+	seen = calloc(s.rows->n + 1, sizeof(*seen));
+	if (!s.row || !seen)
 		return -ENOMEM;
+	r = dbps_caller_sees_each(&connection->caller, s.rows, seen);
+	if (r)
+		return r;
 	for (size_t i = 0; i < s.rows->n; i++)
-		if (sql_scope_has(&s.scope, &s.rows->row[i]) &&
-		    dbps_caller_sees(&connection->caller, &s.rows->row[i]))
+		if (seen[i] && sql_scope_has(&s.scope, &s.rows->row[i]))
 			s.row[s.n++] = &s.rows->row[i];
 	*ret_sessions = (struct sql_sessions){
 		.scope = s.scope, .rows = TAKE_PTR(s.rows), .row = TAKE_PTR(s.row), .n = s.n};
