@@ -323,12 +323,16 @@ static const char *const action_names[DBPS_CANCEL_N] = {
 static void log_forgotten(const struct dbps_cancel_key *key, const struct dbps_cancel *cancel)
 {
 	const char *name = key->action < DBPS_CANCEL_N ? action_names[key->action] : NULL;
+	char statement[48] = "";
+
+	if (is_of_statement(key->action))
+		snprintf(statement, sizeof(statement), "statement %llu of ",
+			 (unsigned long long)cancel->sequence);
 
 	dbps_log(LOG_NOTICE,
-		 "forgot what an earlier dbpsd had under way: %s of statement %llu of the session "
-		 "with socket cookie %llu, by uid %u, %s",
-		 name ?: "something", (unsigned long long)cancel->sequence,
-		 (unsigned long long)key->cookie, cancel->uid,
+		 "forgot what an earlier dbpsd had under way: %s of %sthe session with socket "
+		 "cookie %llu, by uid %u, %s",
+		 name ?: "something", statement, (unsigned long long)key->cookie, cancel->uid,
 		 cancel->settled_ns ? "settled, but perhaps not answered" : "not settled");
 }
 

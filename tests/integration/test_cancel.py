@@ -1,0 +1,135 @@
+"""The defined ends of kills that meet: several of one session at once, of one that is going, of one that was killed,
+and of a dbpsd that died between arming and settling."""
+
+import os
+import signal
+import threading
+
+import pymysql
+
+from harness import check, check_equal, stop_process, wait
+from test_exact import armed
+from test_kill import kill, login, pair, running, victim_error
+from test_start import bpf_file_system
+
+
+class Kills:
+    """KILLs that run at the same time, each on a console of its own."""
+
+    def __init__(self, daemon, server, *statements):
+        self.answers = [None] * len(statements)
+        self.threads = [threading.Thread(target=self._kill, args=(daemon, server, i, statement))
+                        for i, statement in enumerate(statements)]
+        for thread in self.threads:
+            thread.start()
+
+    def _kill(self, daemon, server, i, statement):
+        try:
+            answer, warnings, _ = kill(daemon, server, statement)
+            self.answers[i] = answer or warnings[0][2]
+        except pymysql.err.MySQLError as error:
+            self.answers[i] = f"{error.args[0]}: {error.args[1]}" if len(error.args) > 1 else "gone"
+
+    def told(self):
+        for thread in self.threads:
+            thread.join()
+        return self.answers
+
+
+def test_kills_of_one_statement_at_once(t):
+    """Each acts or sees what another did; the session lives, and its next statement runs."""
+    server, daemon = pair(t)
+    for _ in range(5):
+        w = login(t, server, True)
+        number = running(daemon, server, w, "select sleep(60)")["id"]
+        answers = Kills(daemon, server, *[f"kill query {number}"] * 4).told()
+        check_equal(victim_error(w), 1317, "the victim")
+        check(any(a.startswith("confirmed: statement 1 interrupted") for a in answers), f"{answers}")
+        for answer in answers:
+            check(answer.startswith(("confirmed: statement 1 interrupted", "missed: statement 1 ",
+                                     "missed: nothing is running")), f"{answers}")
+        w.query("select sleep(0.02)")
+    t.note(f"{answers}")
+
+
+def test_a_kill_of_the_statement_and_of_the_session_at_once(t):
+    server, daemon = pair(t)
+    for _ in range(5):
+        w = login(t, server, True)
+        number = running(daemon, server, w, "select sleep(60)")["id"]
+        by_query, by_connection = Kills(daemon, server, f"kill query {number}", f"kill {number}").told()
+        check(by_connection.startswith("confirmed: session closed"), by_connection)
+        check(by_query.startswith(("confirmed", "missed", "1094")), by_query)
+        check(victim_error(w) in (1317, "closed"), "the victim")
+        daemon.wait_gone(server, w.id)
+    t.note(f"{by_query} | {by_connection}")
+
+
+def test_kills_of_one_session_by_several(t):
+    server, daemon = pair(t)
+    for tcp in (True, False):
+        w = login(t, server, tcp)
+        number = daemon.wait_idle(server, w.id)["id"]
+        answers = Kills(daemon, server, *[f"kill {number}"] * 4).told()
+        check(any(a.startswith("confirmed: session closed") for a in answers), f"{answers}")
+        for answer in answers:
+            check(answer.startswith(("confirmed: session closed", "missed: the session had closed",
+                                     "1094")), f"{answers}")
+    t.note(f"{answers}")
+
+
+def test_a_kill_of_a_session_that_is_going(t):
+    """Its server is stopped when it was killed: it is still there, is killed again, and goes once."""
+    server, daemon = t.pair()
+    server.add_user("app", "secret")
+    w = login(t, server, True)
+    number = daemon.wait_idle(server, w.id)["id"]
+    stop_process(server.pid)
+    first = Kills(daemon, server, f"kill {number}").told()[0]
+    check(first.startswith("pending: the connection is cut"), first)
+    again = Kills(daemon, server, f"kill {number}")
+    wait(lambda: "SESSION_KILLED" in str(daemon.session(server, w.id)), "the second kill to be under way")
+    os.kill(server.pid, signal.SIGCONT)
+    check(again.told()[0].startswith("confirmed: session closed"), again.answers[0])
+    check(Kills(daemon, server, f"kill {number}").told()[0].startswith("1094"), "it is gone")
+    t.note(f"{first} | {again.answers[0]}")
+
+
+def test_a_kill_of_what_was_killed(t):
+    server, daemon = pair(t)
+    w = login(t, server, True)
+    number = running(daemon, server, w, "select sleep(60)")["id"]
+    for expected in ("confirmed: statement 1 interrupted", "missed: nothing is running"):
+        answer = Kills(daemon, server, f"kill query {number}").told()[0]
+        check(answer.startswith(expected), answer)
+    check_equal(victim_error(w), 1317, "the victim")
+    w.query("select sleep(0.02)")
+
+
+def test_what_a_dead_dbpsd_had_armed(t):
+    """Killed between arming and settling. The next one forgets it, and the session goes on unharmed."""
+    pins = bpf_file_system(t)
+    daemon = t.daemon("--set", "console.kill_wait_ms=30000", pin=pins)
+    server = t.server()
+    server.add_user("app", "secret")
+    daemon.wait_server(server)
+    drained, killed = login(t, server, True), login(t, server, True)
+    number = running(daemon, server, drained, "select sleep(3)")["id"]
+    idle = daemon.wait_idle(server, killed.id)["id"]
+    stop_process(server.pid)
+    kills = Kills(daemon, server, f"kill {number} after statement", f"kill {idle}")
+    wait(lambda: len(armed(pins)) == 2, "both to be armed")
+    daemon.stop(signal.SIGKILL)
+    kills.told()
+    daemon.start()
+    wait(lambda: not armed(pins), "the next dbpsd to take them away")
+    with open(daemon.log) as log:
+        told = [line for line in log if "an earlier dbpsd had under way" in line]
+    check(len(told) == 2 and any("KILL CONNECTION" in line for line in told) and
+          any("a wait for the end of statement 1" in line for line in told), f"{told}")
+    os.kill(server.pid, signal.SIGCONT)
+    daemon.wait_server(server)
+    check_equal(victim_error(drained), 0, "the statement that was to be let finish")
+    drained.query("select 1")
+    daemon.wait_gone(server, killed.id)
+    t.note(told[0].strip())
