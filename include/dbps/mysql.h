@@ -1452,7 +1452,7 @@ MYSQL_INLINE int mysql_plain_answer(struct dbps_session *s, const __u8 *h, __u32
 			s->phase = len == 1 || h[1] ? DBPS_PHASE_DEFS : mysql_behind_defs(s);
 			return MYSQL_FOUND_NOTHING;
 		}
-		return !first && mysql_plain_end(s, h, len) == 1 ? MYSQL_FOUND_END : -1;
+		return !first && len != 5 && mysql_plain_end(s, h, len) == 1 ? MYSQL_FOUND_END : -1;
 	default:
 		return -1;
 	}

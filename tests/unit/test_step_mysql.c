@@ -688,6 +688,7 @@ static void test_use_in_a_statement(void **state)
 	check_use("/*M!100000 use stock*/", OK, 7, "stock");
 	check_use("use `a``b ;c`", OK, 7, "a`b ;c");
 	check_use("use```a`", OK, 7, "`a");
+	check_use("use stock", "\x00\x02\x00\x00\x00", 5, "stock"); /* no OK is so short, no EOF */
 	check_use("use stock", ERROR_1064, sizeof(ERROR_1064) - 1, "shop");
 	check_use("used stock", OK, 7, "shop");
 	check_use("update t set a = 'use x'", OK, 7, "shop");
