@@ -18,7 +18,7 @@ packages_of() {
 	build) echo "${build[@]}" ;;
 	demo) echo "${build[@]}" "${server[@]}" ;;
 	test) echo "${build[@]}" "${server[@]}" "${tests[@]}" ;;
-	fuzz) echo "${build[@]}" libclang-rt-14-dev python3 ;;
+	fuzz) echo "${build[@]}" libclang-rt-14-dev libcmocka-dev python3 ;;
 	bench) echo "${build[@]}" "${server[@]}" "${tests[@]}" sysbench ;;
 	check) echo "${build[@]}" libcmocka-dev clang-format clang-tidy cppcheck shellcheck groff-base ;;
 	*)

@@ -126,6 +126,7 @@ TALKS.update({f"login-cut-{n}": move(READ, login_packet(PLAIN)[:n], 1) + move(SE
 # Bugs that were.
 TALKS["compressed-behind-ok"] = login(PLAIN | COMPRESS) + move(SENT_BYTES, b"\7\0\0\1garbage", join=True)
 TALKS["prepare-nothing"] = login() + query(b"use a", OK) + move(READ, b"\x16") + answer(b"\0\7" + b"\0" * 10)
+TALKS["use-short-ok"] = login() + query(b"use a", b"\0\2\0\0\0")
 TALKS["query-nothing"] = login() + query(b"use a", OK) + query(b"", OK)
 TALKS["close-short"] = (login() + prepared(b"do 1", 0, 0) + prepared(b"do 2", 0, 0) + move(READ, b"\x19\7")
                         + move(READ, b"\x19\7\0\0\0"))
@@ -187,6 +188,27 @@ def text():
     yield "all", b"\0" + b";".join(STATEMENTS)
 
 
+CONSOLE = [
+    b"show full processlist", b"show sessions", b"show orphans", b"show servers", b"show losses", b"show features",
+    b"show warnings limit 3", b"show grants", b"show kills", b"show variables like 'v%'", b"show status where a = 'b'",
+    b"use `mariadb-3306`", b"set names utf8mb4, @@session.autocommit = 1", b"select database()",
+    b"select @@version_comment limit 1", b"kill query 41", b"kill soft connection 4294967337 /* why */",
+    b"kill query where user = 'app' and time > 5 dry run", b"kill 41 after transaction timeout 5", b"kill hard query id 7",
+    b"demote 41", b"restore '41'", b"reserve 1 for `mariadb-3306` dry run", b"show databases", b"help",
+    b"select user, count(*), max(time) from processlist group by 1 having count(*) > 0 order by 2 desc limit 5",
+    b"select id, info from information_schema.processlist where info regexp 'sle+p' or user like 'a\\_%'",
+    b"with recursive c(n) as (select 1 union all select n + 1 from c) select max(n) from c",
+    b"select concat(user, 'it''s', \"\\\"\"), if(time > 3, 'x', null), now() from sessions s join sessions t using (id)",
+]
+
+
+def console():
+    for i, statement in enumerate(CONSOLE):
+        yield f"statement-{i}", bytes([i % 8]) + statement
+    for caller in range(8):
+        yield f"all-{caller}", bytes([caller]) + b"\x1e".join(CONSOLE[caller * 3:caller * 3 + 8])
+
+
 def config():
     sample = (Path(__file__).parent / "../../packaging/dbps.conf").read_bytes()
     yield "sample", sample
@@ -196,8 +218,9 @@ def config():
     yield "long", b"[access]\nprocess = " + b"x" * 300
 
 
-TARGETS = {"step_mysql": mysql_step, "wire": wire, "text": text, "config": config}
-DICTIONARIES = {"step_mysql": "mysql.dict", "wire": "mysql.dict", "text": "sql.dict", "config": "config.dict"}
+TARGETS = {"step_mysql": mysql_step, "wire": wire, "text": text, "console": console, "config": config}
+DICTIONARIES = {"step_mysql": "mysql.dict", "wire": "mysql.dict", "text": "sql.dict", "console": "sql.dict",
+                "config": "config.dict"}
 
 
 def write(target, directory):
