@@ -167,6 +167,32 @@ def test_limits_hold_on_the_console(t):
     check(ask(c, "select count(*) from processlist"), "it lives")
 
 
+def test_selects_run_side_by_side(t):
+    """Also next to those that end at their limits."""
+    _, daemon = pair(t)
+    seen = []
+
+    def work(statement, n):
+        with daemon.connect() as connection:
+            for _ in range(n):
+                try:
+                    seen.append(ask(connection, statement)[0]["n"])
+                except pymysql.err.MySQLError as error:
+                    seen.append(error.args[0])
+
+    bomb = "with recursive n(i) as (select 1 union all select i + 1 from n) select "
+    jobs = [(f"select count(*) - count(id) + {i} as n from processlist where info is null or "
+             "concat(info, '!') like '%!'", 50) for i in range(6)]
+    jobs += [(bomb + "hex(randomblob(9999)) n from n", 1), (bomb + "count(*) n from n", 1)]
+    workers = [threading.Thread(target=work, args=job) for job in jobs]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    check_equal(sorted(x for x in seen if x < 6), sorted(list(range(6)) * 50), "numbers")
+    check(set(seen) - set(range(6)) <= {3170, 3024}, f"errors: {set(seen)}")
+
+
 def test_a_select_ends_when_its_client_goes(t):
     _, daemon = t.shared_pair(daemon_options=("--set", "sql.time_limit_ms=60000"))
 

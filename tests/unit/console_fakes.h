@@ -28,6 +28,7 @@ struct fake_session {
 	uint32_t peer;	    /* enum dbps_peer */
 	uint32_t age_s;	    /* of its statement, or since its end; 0: 7 */
 	const char *remote; /* address of a TCP client; NULL: a Unix socket */
+	uint32_t flags;	    /* more of them */
 };
 
 static struct {
@@ -64,7 +65,7 @@ static void fake_fill(const struct fake_session *from, struct dbps_snapshot_row 
 	row->now_ns = fake_now_ns();
 	row->peer = from->peer;
 	session->flags = DBPS_KNOWN_LOGIN | DBPS_KNOWN_CAPS | DBPS_FRAMED_IN;
-	session->flags |= from->id ? DBPS_KNOWN_ID : 0;
+	session->flags |= from->flags | (from->id ? DBPS_KNOWN_ID : 0);
 	session->flags |= from->text ? DBPS_HAS_TEXT : 0;
 	session->phase = from->text ? DBPS_PHASE_FIRST : DBPS_PHASE_IDLE;
 	session->command = 0x03;

@@ -347,7 +347,10 @@ static void a_user_is_named_exactly(void **state)
 		.cookie = 1005, .id = 43, .tgid = 100, .user = "tcp", .remote = "10.0.0.1"};
 	fake.sessions[5] = (struct fake_session){
 		.cookie = 1006, .id = 44, .tgid = 100, .user = "tcp", .remote = "fe80::1"};
-	fake.n_sessions = 6;
+	/* The name of one that is longer may be another's. */
+	fake.sessions[6] = (struct fake_session){
+		.cookie = 1007, .id = 45, .tgid = 100, .user = "tcp", .flags = DBPS_CUT_USER};
+	fake.n_sessions = 7;
 	for (size_t i = 0; i < ARRAY_SIZE(kills); i++)
 		assert_killed(kills[i].statement, kills[i].ids);
 }
