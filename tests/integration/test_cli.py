@@ -225,11 +225,11 @@ def test_a_dbpsd_that_ends_is_told_and_watched_through_a_restart(t):
     watcher = t.spawn([os.path.join(BUILD, "dbps"), "--socket", daemon.socket, "ps", "--watch",
                        "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     check(watcher.stdout.readline().split() == EIGHT, "the first list")
+    seen = []
+    threading.Thread(target=lambda: seen.extend(watcher.stdout), daemon=True).start()
     daemon.stop()
     check("dbps: " in watcher.stderr.readline(), "that it cannot be reached")
     daemon.start()
-    seen = []
-    threading.Thread(target=lambda: seen.extend(watcher.stdout), daemon=True).start()
     count = len(seen)
     wait(lambda: len(seen) > count + 3, "lists after the restart")
     check_equal(watcher.poll(), None, "still there")
