@@ -62,7 +62,7 @@ endif
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPF_TESTS := $(patsubst tests/bpf/%.c,$(BUILD)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
-BENCHES := $(addprefix $(BUILD)/tests/bench/,empty snapshot kill_latency uncancelled/dbpsd)
+BENCHES := $(addprefix $(BUILD)/tests/bench/,empty snapshot kill_latency poll uncancelled/dbpsd)
 SERVERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 120

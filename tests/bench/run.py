@@ -4,7 +4,8 @@
 Parts: cost (kernel time a statement), throughput (with and without dbps, interleaved), ps (the whole
 process of `dbps ps`), many (5,000 sessions), rest (dbpsd while nobody asks), kill (from the request to
 the victim's client, among 10 and 5,000 sessions), kill-where (5,000 at once), cancel (what the cancel
-map costs those whom nobody kills). Each figure has its spread; a machine that others use shows in it."""
+map costs those whom nobody kills), poll (what a server pays to poll for a cancel). Each figure has its
+spread; a machine that others use shows in it."""
 
 import argparse
 import os
@@ -21,6 +22,7 @@ import harness  # noqa: E402
 import cost  # noqa: E402
 import kill  # noqa: E402
 import listing  # noqa: E402
+import poll  # noqa: E402
 import throughput  # noqa: E402
 from figures import table  # noqa: E402
 
@@ -33,6 +35,7 @@ PARTS = {
     "kill": kill.measure_latency,
     "kill-where": kill.measure_where,
     "cancel": kill.measure_cancel_map,
+    "poll": poll.measure,
 }
 
 

@@ -274,13 +274,21 @@ static int read_slot_alive(const struct dbps_cancel_watch *watch, int i, uint64_
 	return alive ? read_slot(&watch->table->slot[i], cookie) : DBPS_CANCEL_NONE;
 }
 
+/* As far as there are slots in use; one that is missed for it is seen by the next poll. */
 int dbps_cancel_scan(const struct dbps_cancel_watch *watch, uint64_t cookie)
 {
+	const struct dbps_cancel_slot *slot = watch->table->slot;
+	uint32_t left = __atomic_load_n(&watch->table->pending, __ATOMIC_RELAXED);
 	int wanted = DBPS_CANCEL_NONE;
 
-	for (int i = 0; cookie && i < DBPS_CANCEL_SLOTS; i++) {
-		int its = read_slot(&watch->table->slot[i], cookie);
+	for (int i = 0; cookie && left && i < DBPS_CANCEL_SLOTS; i++) {
+		int its;
 
+		if (dbps_slot_state(__atomic_load_n(&slot[i].word, __ATOMIC_RELAXED)) ==
+		    DBPS_SLOT_FREE)
+			continue;
+		left--;
+		its = read_slot(&slot[i], cookie);
 		if (its > wanted)
 			its = read_slot_alive(watch, i, cookie);
 		wanted = its > wanted ? its : wanted;
