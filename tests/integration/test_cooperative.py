@@ -9,7 +9,7 @@ import threading
 import pymysql
 
 import wire
-from harness import BUILD, DEADLINE, Failure, check, check_equal, free_port, unprivileged_user, wait
+from harness import BUILD, DEADLINE, Failure, Skip, check, check_equal, free_port, unprivileged_user, wait
 
 
 class PollingServer:
@@ -150,14 +150,14 @@ def test_an_unprivileged_server(t):
     check_equal(error_of(w), 1317, "what the victim got")
 
 
-def test_a_daemon_that_dies(t):
-    """A cancel of a daemon that is gone meets no later statement: nobody would withdraw it."""
-    server, daemon, w = pair(t)
+def check_dies(t, **kwargs):
+    """A cancel of a daemon that is gone meets no later statement: nobody might withdraw it."""
+    server, daemon, w = pair(t, **kwargs)
     begin(daemon, server, w, "doze 1500")
-    with daemon.connect() as killer:
+    with daemon.connect(db=server.name) as killer:
         killer._execute_command(wire.QUERY, f"kill query {w.id}")
-        daemon.wait_session(server, w.id, "the kill to be under way",
-                            lambda row: row["state"] == "QUERY_KILLED" or row["info"])
+        wait(lambda: any(row[7] == f"kill query {w.id}"
+                         for row in daemon.query("show full processlist", "dbps")), "the kill to wait")
         daemon.stop(signal.SIGKILL)
     check_equal(error_of(w), 0, "what the victim got")
     check_equal(w.query("poll 100000"), [None], "the statement after it")
@@ -165,10 +165,25 @@ def test_a_daemon_that_dies(t):
     daemon.start()
     wait(lambda: server.wire(t) and polls(daemon, server), "the server to have found the new daemon",
          every=0.05)
+    check_equal(w.query("poll 100000"), [None], "the statement after the new daemon began")
     other = server.wire(t)
     begin(daemon, server, other, "run 60000")
     check(ask(daemon, f"kill query {other.id}", server)[0].startswith("confirmed"), "after the restart")
     check_equal(error_of(other), 1317, "what the victim got")
+
+
+def test_a_daemon_that_dies(t):
+    check_dies(t)
+
+
+def test_pins_are_taken_over(t):
+    path = os.path.join(t.directory, "bpf")
+    os.mkdir(path)
+    r = subprocess.run(["mount", "-t", "bpf", "none", path], capture_output=True, text=True)
+    if r.returncode:
+        raise Skip(f"no BPF file system: {r.stderr.strip()}")
+    t.stack.callback(subprocess.run, ["umount", "--lazy", path], check=False)
+    check_dies(t, pin=os.path.join(path, "dbps"))
 
 
 STORM_S = 4
