@@ -116,14 +116,18 @@ def test_a_killed_client_leaves_an_orphan(t):
 def test_a_half_closed_client_is_told_apart_where_it_can_be(t):
     """It sends nothing more and still reads: over TCP it looks closed, over a Unix socket it does not."""
     server, daemon = pair(t)
+    holder = login(t, server, False)
     for tcp in (True, False):
+        holder.query("begin")
+        holder.query("update alpha.t set v = 5 where id = 1")
         w = login(t, server, tcp)
-        running(daemon, server, w, "select get_lock('half', 0), benchmark(1500000, md5('x'))")
+        running(daemon, server, w, "update alpha.t set v = 6 where id = 1")
         w.sock.shutdown(socket.SHUT_WR)
         if tcp:
             check_equal(wait_orphan(daemon, server, w.id, "half")["orphan"], "closed", "TCP")
         else:
             check_equal(orphans(daemon, server), {}, "Unix")
+        holder.query("rollback")
         w.results()
         daemon.wait_gone(server, w.id)
 
@@ -380,7 +384,7 @@ def test_demote_lasts_as_long_as_the_statement(t):
     server, daemon = pair(t)
     for tcp in (True, False):
         w = login(t, server, tcp)
-        tid, before = demote(daemon, server, w, "select benchmark(500000, md5('x'))")
+        tid, before = demote(daemon, server, w, "select sleep(0.5)")
         answer = statement(daemon, server, f"demote {w.id}")
         check(answer.startswith("demoted: statement 1 already"), answer)
         check(os.path.exists(kept_file(daemon)), "what is kept")
@@ -415,12 +419,16 @@ def test_demote_ends_with_a_kill_and_with_restore(t):
 def test_demote_ends_when_the_client_goes(t):
     """The thread may go to another connection at once: the server keeps it."""
     server, daemon = pair(t)
+    holder = login(t, server, False)
     for leave in (lambda w: w.sock.close(), reset):
+        holder.query("begin")
+        holder.query("update alpha.t set v = 5 where id = 1")
         w = login(t, server, True)
-        tid, before = demote(daemon, server, w, "select benchmark(2000000, md5('x'))")
+        tid, before = demote(daemon, server, w, "update alpha.t set v = 6 where id = 1")
         leave(w)
         wait_orphan(daemon, server, w.id, "demoted")
         check_equal(priority(tid)[0], SCHED_IDLE, "it goes on executing, demoted")
+        holder.query("rollback")
         daemon.wait_gone(server, w.id)
         took = wait_priority(tid, before, "the client went")
         t.note(f"given back {took:.1f} ms after the session was gone")

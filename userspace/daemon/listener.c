@@ -87,9 +87,9 @@ static int listen_at(const struct sockaddr_un *address, int type,
 	/* Nobody can connect before listen(), so nobody meets the mode that bind() gave. */
 	if (chmod(path, 0666) || lstat(path, &stat) || listen(fd, BACKLOG))
 		return log_errno(-errno, "listen on '%s'", path);
-	*ret_listener = (struct dbps_listener){.fd = fd, .dev = stat.st_dev, .ino = stat.st_ino};
+	*ret_listener =
+		(struct dbps_listener){.fd = TAKE_FD(fd), .dev = stat.st_dev, .ino = stat.st_ino};
 	memcpy(ret_listener->path, path, sizeof(ret_listener->path));
-	fd = -1;
 	return 0;
 }
 
