@@ -4,6 +4,7 @@ and of a dbpsd that died between arming and settling."""
 import os
 import signal
 import threading
+import time
 
 import pymysql
 
@@ -104,6 +105,25 @@ def test_a_kill_of_what_was_killed(t):
         check(answer.startswith(expected), answer)
     check_equal(victim_error(w), 1317, "the victim")
     w.query("select sleep(0.02)")
+
+
+def test_many_statements_at_once(t):
+    """Each of them is hit, and none of those that were not chosen."""
+    server, daemon = t.pair("--max-connections=200")
+    server.add_user("app", "secret")
+    chosen, others = [login(t, server, False) for _ in range(100)], [login(t, server, True) for _ in range(20)]
+    for i, w in enumerate(chosen + others):
+        w.send_command(3, b"select sleep(60)" if i < len(chosen) else b"select sleep(61)")
+    wait(lambda: sum(row[4] is not None for row in daemon.processlist(server).values()) >= 120, "all to run")
+    began = time.monotonic()
+    rows = daemon.query("kill query where info = 'select sleep(60)'", server.name)
+    took = time.monotonic() - began
+    check_equal(len(rows), len(chosen), "statements that were chosen")
+    check(all("confirmed: statement" in str(row) for row in rows), f"{rows}")
+    check_equal({victim_error(w) for w in chosen}, {1317}, "those that were chosen")
+    left = [row[4] for row in daemon.processlist(server).values() if row[4] == "select sleep(61)"]
+    check_equal(len(left), len(others), "those that were not")
+    t.note(f"{len(rows)} statements in {took * 1e3:.0f} ms: {rows[0]}")
 
 
 def test_what_a_dead_dbpsd_had_armed(t):

@@ -365,6 +365,22 @@ int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t
 	return link_result(ret_error);
 }
 
+int dbps_link_query_ids(struct dbps_registry *registry, uint32_t server, const uint64_t *ids,
+			size_t n, int timeout_ms, uint64_t *ret_query_ids,
+			struct dbps_link_error *ret_error)
+{
+	(void)registry;
+	(void)server;
+	(void)timeout_ms;
+	did("query_ids");
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(ids[i], ID);
+		ret_query_ids[i] = QUERY_ID;
+	}
+	happen(WHEN_QUERY_ID_IS_READ);
+	return link_result(ret_error);
+}
+
 static int kill_query_id(uint64_t query_id)
 {
 	assert_int_equal(query_id, QUERY_ID);

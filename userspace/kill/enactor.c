@@ -114,15 +114,15 @@ static bool ends_young(const struct dbps_kill_target *target)
 }
 
 /* Invariant 2, then the kill. -ESRCH: that id was over. */
-static int kill_query_id_once(const struct dbps_kill_target *target,
+static int kill_query_id_once(const struct dbps_kill_target *target, uint64_t query_id,
 			      struct dbps_link_error *ret_error)
 {
-	uint64_t query_id;
-	bool killed;
-	int r;
+	bool killed = false;
+	int r = 0;
 
-	r = dbps_link_query_id(target->registry, target->server->index, target->session.id,
-			       dbps_kill_ms_left(target), &query_id, &killed, ret_error);
+	if (!query_id)
+		r = dbps_link_query_id(target->registry, target->server->index, target->session.id,
+				       dbps_kill_ms_left(target), &query_id, &killed, ret_error);
 	if (dbps_kill_settled(target))
 		return -EALREADY;
 	if (r < 0 || killed)
@@ -154,7 +154,7 @@ static int act_query_id(const struct dbps_kill_target *target, struct dbps_link_
 	if (ends_young(target))
 		return -EALREADY;
 	for (int i = 0; i < EXACT_TRIES; i++) {
-		int r = kill_query_id_once(target, ret_error);
+		int r = kill_query_id_once(target, i ? 0 : target->query_id, ret_error);
 
 		if (r == 0)
 			return check_arrival(target, ret_error);

@@ -21,6 +21,7 @@ struct dbps_kill_target {
 	const struct dbps_server_view *server; /* NULL: not known */
 	bool connection;
 	bool soft;	      /* as the server is told; nothing else acts */
+	uint64_t query_id;    /* of the server, read after the entry was armed; 0: not read */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; what takes longer gives up */
 };
 

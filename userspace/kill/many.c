@@ -172,9 +172,46 @@ static bool is_too_late(struct kill *kill)
 	return true;
 }
 
+static bool asks_query_id(const struct kill *kill, const struct dbps_server_view *server)
+{
+	return !kill->answered && !kill->target.connection && kill->target.server == server &&
+	       !kill->target.query_id && kill->target.session.flags & DBPS_KNOWN_ID;
+}
+
+/*
+ * MariaDB goes through all its connections to tell of one: it is asked for many at once. Returns
+ * where the next question begins.
+ */
+static size_t read_query_ids(struct many *many, size_t from)
+{
+	const struct dbps_server_view *server = many->kills[from].target.server;
+	uint64_t ids[DBPS_LINK_IDS_MAX], query_ids[DBPS_LINK_IDS_MAX];
+	struct kill *asked[DBPS_LINK_IDS_MAX];
+	struct dbps_link_error error;
+	size_t n = 0, end = from;
+
+	if (!server || server->engine != DBPS_ENGINE_MARIADB || server->link == DBPS_LINK_NONE)
+		return from + 1;
+	for (; end < many->n && n < DBPS_LINK_IDS_MAX; end++) {
+		if (!asks_query_id(&many->kills[end], server))
+			continue;
+		asked[n] = &many->kills[end];
+		ids[n++] = many->kills[end].target.session.id;
+	}
+	if (n < 2 || dbps_link_query_ids(many->registry, server->index, ids, n,
+					 dbps_kill_ms_left(&many->kills[from].target), query_ids,
+					 &error) < 0)
+		return end;
+	for (size_t i = 0; i < n; i++)
+		asked[i]->target.query_id = query_ids[i];
+	return end;
+}
+
 /* Sockets first: no server can hold those up. */
 static void act_all(struct many *many)
 {
+	size_t asked = 0;
+
 	for (size_t i = 0; i < many->n; i++)
 		if (!many->kills[i].answered && !is_too_late(&many->kills[i]))
 			kill_act_socket(&many->kills[i], &many->errors[i]);
@@ -183,6 +220,8 @@ static void act_all(struct many *many)
 
 		if (kill->answered || (!kill->acted[0] && is_too_late(kill)))
 			continue;
+		if (i >= asked && asks_query_id(kill, kill->target.server))
+			asked = read_query_ids(many, i);
 		kill_act_server(kill, &many->errors[i]);
 		if (!kill->answered)
 			kill_reached(kill, &many->errors[i]);

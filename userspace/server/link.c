@@ -875,6 +875,52 @@ int dbps_link_use_find_query(struct dbps_link *link, uint64_t query_id, int time
 	return r;
 }
 
+/* Rows of ID and QUERY_ID to the places of their ids. */
+static void take_query_ids(MYSQL_RES *result, const uint64_t *ids, size_t n, uint64_t *query_ids)
+{
+	MYSQL_ROW row;
+
+	memset(query_ids, 0, n * sizeof(*query_ids));
+	while (mysql_num_fields(result) == 2 && (row = mysql_fetch_row(result))) {
+		uint64_t id = row[0] && row[1] ? strtoull(row[0], NULL, 10) : 0;
+
+		for (size_t i = 0; id && i < n; i++)
+			if (ids[i] == id)
+				query_ids[i] = strtoull(row[1], NULL, 10);
+	}
+}
+
+int dbps_link_use_query_ids(struct dbps_link *link, const uint64_t *ids, size_t n, int timeout_ms,
+			    uint64_t *ret_query_ids, struct dbps_link_error *ret_error)
+{
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	char sql[128 + DBPS_LINK_IDS_MAX * 21];
+	MYSQL_RES *result = NULL;
+	int len, r;
+
+	if (n > DBPS_LINK_IDS_MAX)
+		return -E2BIG;
+	len = snprintf(sql, sizeof(sql),
+		       "SELECT ID, QUERY_ID FROM information_schema.processlist "
+		       "WHERE COMMAND <> 'Killed' AND ID IN (0");
+	for (size_t i = 0; i < n; i++)
+		len += snprintf(sql + len, sizeof(sql) - (size_t)len, ",%llu",
+				(unsigned long long)ids[i]);
+	snprintf(sql + len, sizeof(sql) - (size_t)len, ")");
+	r = take(link, deadline_ns, ret_error);
+	if (r < 0)
+		return r;
+	r = dbps_client_query(link->client, sql, deadline_ns, &result, ret_error);
+	give(link);
+	if (r < 0)
+		return r;
+	if (!result)
+		return -EPROTO;
+	take_query_ids(result, ids, n, ret_query_ids);
+	mysql_free_result(result);
+	return 0;
+}
+
 int dbps_link_use_kill(struct dbps_link *link, const char *what, uint64_t id, int timeout_ms,
 		       struct dbps_link_error *ret_error)
 {

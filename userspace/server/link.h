@@ -49,6 +49,8 @@ int dbps_link_use_query_id(struct dbps_link *link, uint64_t id, int timeout_ms,
 			   struct dbps_link_error *ret_error);
 int dbps_link_use_find_query(struct dbps_link *link, uint64_t query_id, int timeout_ms,
 			     uint64_t *ret_id, struct dbps_link_error *ret_error);
+int dbps_link_use_query_ids(struct dbps_link *link, const uint64_t *ids, size_t n, int timeout_ms,
+			    uint64_t *ret_query_ids, struct dbps_link_error *ret_error);
 int dbps_link_use_kill(struct dbps_link *link, const char *what, uint64_t id, int timeout_ms,
 		       struct dbps_link_error *ret_error);
 int dbps_link_use_limits(struct dbps_link *link, int timeout_ms,

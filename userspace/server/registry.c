@@ -696,6 +696,17 @@ int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t
 					      ret_error);
 }
 
+int dbps_link_query_ids(struct dbps_registry *registry, uint32_t server, const uint64_t *ids,
+			size_t n, int timeout_ms, uint64_t *ret_query_ids,
+			struct dbps_link_error *ret_error)
+{
+	_cleanup_(unref_link) struct dbps_link *link = NULL;
+	int r = get_link(registry, server, &link, ret_error);
+
+	return r < 0 ? r
+		     : dbps_link_use_query_ids(link, ids, n, timeout_ms, ret_query_ids, ret_error);
+}
+
 int dbps_link_find_query(struct dbps_registry *registry, uint32_t server, uint64_t query_id,
 			 int timeout_ms, uint64_t *ret_id, struct dbps_link_error *ret_error)
 {

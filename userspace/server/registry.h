@@ -112,6 +112,18 @@ int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_
 int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t id, int timeout_ms,
 		       uint64_t *ret_query_id, bool *ret_killed, struct dbps_link_error *ret_error);
 
+/* How many connections are asked for at once. */
+#define DBPS_LINK_IDS_MAX 256
+
+/**
+ * @brief The same of many connections in one question, which the server answers as fast as of one.
+ * @param n At most DBPS_LINK_IDS_MAX.
+ * @param ret_query_ids Of each; 0 for one that is not there, or that a kill has reached already.
+ */
+int dbps_link_query_ids(struct dbps_registry *registry, uint32_t server, const uint64_t *ids,
+			size_t n, int timeout_ms, uint64_t *ret_query_ids,
+			struct dbps_link_error *ret_error);
+
 /**
  * @brief The connection that runs the statement with this QUERY_ID now (MariaDB).
  * @return 0; -ENOENT: none does.
