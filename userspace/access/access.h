@@ -42,7 +42,7 @@ int dbps_caller_from_socket(int fd, const struct dbps_access_options *options,
 /** @return Whether the caller may see this session. */
 bool dbps_caller_sees(const struct dbps_caller *caller, const struct dbps_row *row);
 
-/** @brief The same of all rows, at the cost of few. 0 or -ENOMEM. */
+/** @brief The same of all rows, asked together. 0 or -ENOMEM. */
 int dbps_caller_sees_each(const struct dbps_caller *caller, const struct dbps_rows *rows,
 			  bool *ret_seen);
 

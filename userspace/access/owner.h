@@ -22,7 +22,7 @@
  */
 bool dbps_owner_is(const struct dbps_session *session, uid_t uid);
 
-/** @brief The same of many, at the cost of few. */
+/** @brief The same of many, asked together. */
 void dbps_owners_are(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret);
 
 #endif
