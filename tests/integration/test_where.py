@@ -402,7 +402,7 @@ def test_dbps_kill_where_and_its_exit_codes(t):
     check_equal(reason, "x * / or 1 /* y", "the reason")
     check("1 confirmed" in dbps("--user", "other").stdout, "by user")
     check(not lives(w), "it lives")
-    check("no such session" in dbps("--user", "other").stdout, "none")
+    check("no such session" in dbps("--user", "other", code=6).stdout, "none")
     dbps("--where", "user = 'other'")
     check("1054" in dbps("--where", "nowhere = 1", code=1).stderr, "an unknown column")
     dbps("--where", "1", "41", code=2)

@@ -372,12 +372,12 @@ static void a_user_kill_answers_ok_with_how_many(void **state)
 		DBPS_KILL_REFUSED, 1105, "HY000", false, 0.5, "out of reach"};
 	assert_answer("kill user app",
 		      "OK (2) 2: refused: 1 confirmed, 1 missed, 1 pending, 1 refused");
-	assert_answer("kill user nobody", "OK: confirmed: no such session");
+	assert_answer("kill user nobody", "OK: missed: no such session");
 	/* As MariaDB: refused to who sees that there is one, of no effect to others. */
 	become(5, "eve", DBPS_RIGHT_PROCESS);
 	assert_answer("kill user app", "ERR 1095 HY000: Operation KILL USER failed for 'app'@'%'");
 	become(5, "eve", 0);
-	assert_answer("kill user app", "OK: confirmed: no such session");
+	assert_answer("kill user app", "OK: missed: no such session");
 }
 
 static void a_query_id_names_a_statement(void **state)

@@ -246,7 +246,7 @@ static int act_shutdown(const struct dbps_kill_target *target, struct dbps_link_
 static const struct dbps_enactor by_query_id = {
 	.name = "control link",
 	.describe = "the server's own KILL QUERY ID over the control link: hits the statement that "
-		    "was meant, and no other",
+		    "was meant, or the answer tells",
 	.exact = true,
 	.by_link = true,
 	.probe = probe_query_id,

@@ -259,7 +259,7 @@ static void put_outcome(struct wire_writer *out, uint64_t id, const struct dbps_
 	wire_put_integer(out, id);
 	sql_put_string(out, answer ? outcome_word(answer->outcome) : "spared");
 	if (answer)
-		wire_put_real(out, answer->elapsed_ms);
+		wire_put_real(out, (double)(uint64_t)(answer->elapsed_ms * 10 + 0.5) / 10);
 	else
 		wire_put_null(out);
 	sql_put_string(out, answer ? answer->text : spared);
@@ -309,7 +309,8 @@ static void sum_up(const struct choice *choice, const struct dbps_kill_item *ite
 	static const enum dbps_kill_outcome order[] = {DBPS_KILL_CONFIRMED, DBPS_KILL_MISSED,
 						       DBPS_KILL_PENDING, DBPS_KILL_REFUSED};
 	size_t counts[ARRAY_SIZE(order)] = {0}, spared = choice->n - choice->n_killed, len;
-	const char *between = "", *worst = outcome_word(DBPS_KILL_CONFIRMED);
+	const char *between = "";
+	const char *worst = outcome_word(choice->n ? DBPS_KILL_CONFIRMED : DBPS_KILL_MISSED);
 
 	for (size_t i = 0; i < choice->n_killed; i++)
 		counts[items[i].answer.outcome]++;
