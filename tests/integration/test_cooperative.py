@@ -335,6 +335,32 @@ def test_a_kill_that_waits_is_killed(t):
     check_equal(error_of(w), 0, "what the victim of that one got")
 
 
+def test_a_drain_that_waits_is_killed(t):
+    """The session is closed all the same, when its statement is over."""
+    daemon = t.daemon("--set", "console.kill_wait_ms=60000")
+    server = PollingServer(t, daemon)
+    w = server.wire(t)
+    begin(daemon, server, w, "run 3000")
+    row = next(row for row in daemon.sessions() if row["pid"] == server.pid and row["info"])
+    number, join = execute(t, daemon, f"kill {row['id']} after statement")
+    answer, _ = ask(daemon, f"kill query {number}")
+    check(answer.startswith("confirmed: statement "), answer)
+    check_equal(join(), 1317, "what the waiting KILL got")
+    check_equal(error_of(w), 0, "what the statement got")
+    daemon.wait_gone(server, w.id)
+
+
+def test_the_interrupt_key(t):
+    """^C of the stock client kills the statement of its own session, by the id that it was greeted with."""
+    _, daemon = t.shared_pair()
+    client = t.spawn(["mariadb", "--no-defaults", "-S", daemon.socket, "-e", "select sleep(60)"],
+                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait(lambda: any(row[4] == "select sleep(60)" for row in consoles(daemon).values()), "the statement")
+    client.send_signal(signal.SIGINT)
+    out = client.communicate(timeout=DEADLINE)[0]
+    check("ERROR 1317" in out, out)
+
+
 def test_a_console_kills_itself(t):
     _, daemon = t.shared_pair()
     connection, number = console(t, daemon)

@@ -26,6 +26,8 @@
 
 /* How often one is looked at whose event may have been lost, or whose socket vanished. */
 #define LOOK_MS 1000
+/* How often who waits for it is asked whether to wait on. */
+#define ASK_MS 200
 
 /* Has all that its kill refers to, as it outlives the request. */
 struct drain {
@@ -432,13 +434,15 @@ void kill_drain(struct kill *const *kills, size_t n)
 	__u64 seen = 0;
 	int left_ms = n ? dbps_kill_ms_left(&kills[0]->target) : 0;
 
-	while (drains && step_all(drains, kills, n) && left_ms) {
-		dbps_kernel_watch_any(kills[0]->target.kernel, MIN(left_ms, LOOK_MS), &seen);
+	while (drains && step_all(drains, kills, n) && left_ms &&
+	       !kill_interrupted(kills[0]->request)) {
+		dbps_kernel_watch_any(kills[0]->target.kernel, MIN(left_ms, ASK_MS), &seen);
 		left_ms = dbps_kill_ms_left(&kills[0]->target);
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (drains && drains[i]) {
 			leave(drains[i], kills[i]->answer);
+			kills[i]->answer->interrupted = kill_interrupted(kills[i]->request);
 			kills[i]->answered = true;
 		} else if (!kills[i]->answered) {
 			kill_refuse(kills[i], ER_UNKNOWN, "out of memory");
