@@ -231,16 +231,16 @@ struct dbps_cancel_watch *dbps_cancel_open(const char *console)
 	return &watch->watch;
 }
 
-void dbps_cancel_close(struct dbps_cancel_watch *handle)
+void dbps_cancel_close(struct dbps_cancel_watch *watch)
 {
-	struct watch *watch = (struct watch *)handle;
+	struct watch *all = (struct watch *)watch;
 
-	if (!watch)
+	if (!all)
 		return;
-	munmap((void *)handle->table, sizeof(*handle->table));
-	stop_asking(watch);
-	close(handle->alive_fd);
-	free(watch);
+	munmap((void *)watch->table, sizeof(*watch->table));
+	stop_asking(all);
+	close(watch->alive_fd);
+	free(all);
 }
 
 uint64_t dbps_cancel_cookie(struct dbps_cancel_watch *watch, int socket)
