@@ -85,6 +85,7 @@ struct dbps_kernel {
 	struct ring_buffer *cancel_ring;
 	pthread_t cancel_thread; /* takes cancel_ring, as long as stop_fd is there */
 	int stop_fd;
+	int slot_fd; /* a low number, where LINK_ONE soon finds the copy that it reads */
 	void (*on_server)(pid_t tgid, void *data);
 	void *on_server_data;
 };

@@ -14,6 +14,7 @@
 #include <linux/magic.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -491,6 +492,7 @@ static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
 	memset(kernel->link_fd, -1, sizeof(kernel->link_fd));
 	memset(kernel->prog_fd, -1, sizeof(kernel->prog_fd));
 	kernel->pin_fd = kernel->stop_fd = -1;
+	kernel->slot_fd = eventfd(0, EFD_CLOEXEC); /* before all others */
 	kernel->text_bytes = options->text_bytes;
 	pthread_mutex_init(&kernel->iter_lock, NULL);
 	pthread_mutex_init(&kernel->one_lock, NULL);
@@ -569,6 +571,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	}
 	close_fds(kernel);
 	cleanup_close(&kernel->pin_fd);
+	cleanup_close(&kernel->slot_fd);
 	unmap_memory(kernel);
 	free(kernel->pin_dir);
 	pthread_mutex_destroy(&kernel->iter_lock);

@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -60,6 +61,20 @@ int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id, struct db
 	return 0;
 }
 
+/* Until the row is whole. With the copy in the slot. */
+static int read_slot(struct dbps_kernel *kernel, struct kernel_reading *to)
+{
+	int r = 0;
+
+	for (int i = 0; i < TORN_TRIES; i++) {
+		to->n_torn = 0;
+		r = kernel_run_iter(kernel->link_fd[LINK_ONE], kernel->one_page, to);
+		if (r || !to->n_torn)
+			break;
+	}
+	return r;
+}
+
 /* Arms what has an entry, and reads. -ESTALE: it is not at its place, or keeps changing. */
 static int read_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 		   unsigned int text_bytes, struct kernel_reading *to)
@@ -72,12 +87,12 @@ static int read_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 	pthread_mutex_lock(&kernel->one_lock);
 	kernel->control->one_cookie = place->cookie;
 	kernel->control->one_text = text_bytes;
-	for (int i = 0; i < TORN_TRIES; i++) {
-		to->n_torn = 0;
-		r = kernel_run_iter(kernel->link_fd[LINK_ONE], kernel->one_page, to);
-		if (r || !to->n_torn)
-			break;
-	}
+	if (dup3(fd, kernel->slot_fd, O_CLOEXEC) < 0)
+		r = -errno;
+	else
+		r = read_slot(kernel, to);
+	/* Nothing is kept of the socket: anything else will do. */
+	dup3(kernel->link_fd[LINK_ONE], kernel->slot_fd, O_CLOEXEC);
 	pthread_mutex_unlock(&kernel->one_lock);
 	return r ?: to->len ? 0 : -ESTALE;
 }
