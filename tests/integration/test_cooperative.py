@@ -1,8 +1,11 @@
 """Kills of servers that poll (dbps/cancel.h): a server of the tests that is linked with the library."""
 
+import mmap
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import threading
 
@@ -184,6 +187,25 @@ def test_pins_are_taken_over(t):
         raise Skip(f"no BPF file system: {r.stderr.strip()}")
     t.stack.callback(subprocess.run, ["umount", "--lazy", path], check=False)
     check_dies(t, pin=os.path.join(path, "dbps"))
+
+
+def test_nobody_writes_the_table(t):
+    """Whoever is handed the table's descriptor can map it, and neither write it nor make it writable."""
+    _, daemon = t.shared_pair()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+        door.connect(daemon.socket + ".cancel")
+        handout, fds, _, _ = socket.recv_fds(door, 64, 1)
+        version, size = struct.unpack("II", handout)
+        check_equal((version, len(fds)), (1, 1), "what is handed out")
+        with mmap.mmap(fds[0], size, mmap.MAP_SHARED, mmap.PROT_READ) as table:
+            check_equal(struct.unpack_from("II", table), (1, 0), "version and pending")
+        try:
+            mmap.mmap(fds[0], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            raise Failure("it can be mapped to write")
+        except PermissionError:
+            pass
+        finally:
+            os.close(fds[0])
 
 
 STORM_S = 4
