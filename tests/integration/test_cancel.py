@@ -153,3 +153,18 @@ def test_what_a_dead_dbpsd_had_armed(t):
     drained.query("select 1")
     daemon.wait_gone(server, killed.id)
     t.note(told[0].strip())
+
+
+def test_soft_kills_are_the_servers_own(t):
+    """SOFT is passed to MariaDB; nothing is done to the socket."""
+    server, daemon = pair(t)
+    w = login(t, server, True)
+    number = running(daemon, server, w, "select sleep(60)")["id"]
+    answer = Kills(daemon, server, f"kill soft query {number}").told()[0]
+    check(answer.startswith("confirmed: statement 1 interrupted") and answer.endswith("(control link)"), answer)
+    check_equal(victim_error(w), 1317, "the victim")
+    daemon.wait_idle(server, w.id)
+    answer = Kills(daemon, server, f"kill soft {number}").told()[0]
+    check(answer.startswith("confirmed: session closed") and answer.endswith("(control link)"), answer)
+    daemon.wait_gone(server, w.id)
+    t.note(answer)
