@@ -16,7 +16,8 @@
  *     it is what tells.
  *  3. A header that an exact server has read is not looked at before its body was: until then
  *     `in` and its four bytes differ. That of an empty packet is not looked at before its answer:
- *     until then all differs, and the begin that is told is that of the answer.
+ *     until then all differs, and the begin that is told is that of the answer. Between header and
+ *     body the request is still the one before, or empty.
  *  4. Where the framing was lost (a packet that is none, bytes that could not be read, an event
  *     that was not followed) the cut decides where it is found again. It has to be lost in the same
  *     move, unless bytes cannot be read: which of them are, the cut decides.
@@ -333,7 +334,8 @@ static void same(const struct player *p, const struct player *q)
 	SAME(bytes_in);
 	if (is_followed(a))
 		same_stream(&a->in, &b->in);
-	same_request(&p->kernel.record->request, &q->kernel.record->request);
+	if (!a->in.left || a->in.got) /* 3 */
+		same_request(&p->kernel.record->request, &q->kernel.record->request);
 }
 
 /* ---------------------------------------------------------------- a run --------------------- */
