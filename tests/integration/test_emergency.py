@@ -382,18 +382,22 @@ def kept_file(daemon):
 
 def test_demote_lasts_as_long_as_the_statement(t):
     server, daemon = pair(t)
+    holder = login(t, server, False)
     for tcp in (True, False):
+        holder.query("begin")
+        holder.query("update alpha.t set v = 5 where id = 1")
         w = login(t, server, tcp)
-        tid, before = demote(daemon, server, w, "select sleep(0.5)")
+        tid, before = demote(daemon, server, w, "update alpha.t set v = 6 where id = 1")
         answer = statement(daemon, server, f"demote {w.id}")
         check(answer.startswith("demoted: statement 1 already"), answer)
         check(os.path.exists(kept_file(daemon)), "what is kept")
+        holder.query("rollback")
         w.results()
         took = wait_priority(tid, before, "the statement ended")
         t.note(f"given back within {took:.1f} ms of the end")
-        row = running(daemon, server, w, "select sleep(0.2)")
+        row = running(daemon, server, w, LONG)
         check_equal((row["tid"], row["demoted"], priority(tid)), (tid, 0, before), "the next one")
-        w.results()
+        server.run(f"kill {w.id}")
         wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")
 
 
