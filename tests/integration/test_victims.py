@@ -26,7 +26,7 @@ KEPT, FREED, FREED_AFTER_ROLLBACK, NO_LOCK = "kept", "freed", "freed after the r
 CUT, RESULT, NOTHING = "cut", "result", "nothing"
 # How long after the answer a lock may take to be free, ms, on a machine that is busy with other tests.
 AT_ONCE_MS = 1500
-ROWS_TO_ROLL_BACK = 150000
+ROWS_TO_ROLL_BACK = 200000
 WORKERS = 5
 
 # Numbers are written as N, and the ways to cut a connection as CUT.
@@ -36,7 +36,9 @@ CLOSED_TOO = "confirmed: session closed after N ms (CUT, control link)"
 # One that waits for its client sees the end of the connection before the server's own KILL comes, or after it.
 CLOSED_EITHER = (CLOSED, CLOSED_TOO)
 NOTHING_RUNS = "missed: nothing is running in this session"
-SERVER_HAS_IT = ("pending: statement N still executes in thread N, for N s; the server has the kill (control link)")
+SERVER_HAS_IT = "pending: statement N still executes in thread N, for N s; the server has the kill (control link)"
+NOT_READ = SERVER_HAS_IT + "; while its client does not read the rows, only KILL CONNECTION ends it"
+NOT_SENT = SERVER_HAS_IT + "; while its client does not send the file, only KILL CONNECTION ends it"
 STILL_EXECUTES = ("pending: the connection is cut, but statement N still executes in thread N, for N s "
                   "(CUT, control link)")
 
@@ -361,7 +363,7 @@ STATES = (
           query=Ends(INTERRUPTED, 1317, "Sleep", FREED),
           connection=Ends(CLOSED_TOO, CUT, GONE, FREED), lock=MetadataQueue),
     State("writing to a client that does not read", write_to_no_reader, "Writing to net", phase("sending rows"),
-          query=Ends(SERVER_HAS_IT, 1317, "Killed", KEPT),
+          query=Ends(NOT_READ, 1317, "Killed", KEPT),
           connection=Ends(CLOSED_EITHER, CUT, GONE, FREED), lock=own_row, hasty=True),
     State("idle", stay_idle, "Sleep", phase("idle"),
           query=Ends(NOTHING_RUNS, NOTHING, "Sleep"),
@@ -370,7 +372,7 @@ STATES = (
           query=Ends(NOTHING_RUNS, NOTHING, "Sleep", KEPT),
           connection=Ends(CLOSED, CUT, GONE, FREED), go_on=stay, lock=own_row),
     State("in LOCAL INFILE", load_infile, "Reading from net", phase("reading file from client"),
-          query=Ends(SERVER_HAS_IT, 1317, "Killed", KEPT),
+          query=Ends(NOT_SENT, 1317, "Killed", KEPT),
           connection=Ends(CLOSED_EITHER, CUT, GONE, FREED), go_on=send_file, lock=own_row, hasty=True),
     State("in login", greet, "Connect", phase("waiting for login"),
           query=Ends(NOTHING_RUNS, RESULT, "Connect"),
@@ -452,8 +454,8 @@ def play(case):
     """Bring the victim into its state, kill it, and look: a line for the report."""
     state, ends, server = case.state, case.ends, case.arena.server
     state.enter(case)
-    wait(case.seen_by_server, f"the server to see it: {state.of_server}")
     row = case.wait_row(state.name, state.of_dbps)
+    wait(case.seen_by_server, f"the server to see it: {state.of_server}")
     probe = state.lock(case) if state.lock is MetadataQueue else state.lock
     answer = answer_of(case.console, server, f"kill {'' if case.connection else 'query '}{row['id']}")
     check_answer(case, answer)

@@ -201,15 +201,28 @@ static void answer_settled_query(struct kill *kill)
 		answer_missed(kill);
 }
 
+/* KILL QUERY does not wake a thread that waits for its client (protocol.md 3.1). */
+static const char *what_helps(const struct dbps_session *session)
+{
+	switch (session->phase) {
+	case DBPS_PHASE_ROWS:
+		return "; while its client does not read the rows, only KILL CONNECTION ends it";
+	case DBPS_PHASE_INFILE:
+		return "; while its client does not send the file, only KILL CONNECTION ends it";
+	default:
+		return "";
+	}
+}
+
 static void answer_pending_query(struct kill *kill)
 {
 	char running[96];
 
 	describe_running(kill, running, sizeof(running));
-	kill_answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has %s (%s)",
+	kill_answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has %s (%s)%s",
 		    running[0] ? running : "the statement has not been seen to end",
 		    kill->passing ? "not taken the kill, which is given up" : "the kill",
-		    kill->acted);
+		    kill->acted, what_helps(&kill->target.session));
 }
 
 /* --- KILL CONNECTION --- */
