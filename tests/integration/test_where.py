@@ -417,7 +417,7 @@ def test_a_drain_lets_the_statement_or_the_transaction_end(t):
     check_equal(outcomes(c, f"kill where id = {w.id} after statement"), {w.id: "confirmed"},
                 "after the statement")
     check_equal(victim_error(w), 0, "the statement")
-    check(not lives(w), "the session lives")
+    check_equal(victim_error(w), "closed", "the session")
     w = login(t, server, "other", tcp=False)
     w.query("begin")
     w.query("update alpha.t set v = 77 where id = 2")
@@ -430,13 +430,13 @@ def test_a_drain_lets_the_statement_or_the_transaction_end(t):
     w.query("commit")
     worker.join()
     check_equal(seen, [{w.id: "confirmed"}], "after the transaction")
-    check(not lives(w), "the session lives")
+    check_equal(victim_error(w), "closed", "the session")
     check_equal(server.run("select v from alpha.t where id = 2"), ((77,),), "what was committed")
     w = login(t, server, "other")
     daemon.wait_idle(server, w.id)
     r = daemon.dbps("kill", "--server", server.name, "--after", "statement", str(w.id))
     check("confirmed" in r.stdout, r.stdout)
-    check(not lives(w), "the session lives")
+    check_equal(victim_error(w), "closed", "the session")
 
 
 def test_many_sessions(t):
