@@ -11,6 +11,7 @@
 #include <gelf.h>
 #include <limits.h>
 #include <linux/perf_event.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,13 +40,30 @@ struct dbps_library {
 	int fd[2 * N_FUNCTIONS]; /* links, which hold what they hang on */
 };
 
-void dbps_kernel_library_close(struct dbps_library *library)
+static void *close_probes(void *data)
 {
-	if (!library)
-		return;
+	struct dbps_library *library = data;
+
 	for (size_t i = 0; i < library->n; i++)
 		close(library->fd[i]);
 	free(library);
+	return NULL;
+}
+
+/*
+ * The kernel waits, for each probe, until no processor can be in it any more
+ * (uprobe_unregister_sync()), which takes long on a busy host: so a thread of its own does it.
+ */
+void dbps_kernel_library_close(struct dbps_library *library)
+{
+	pthread_t thread;
+
+	if (!library)
+		return;
+	if (library->n == 0 || pthread_create(&thread, NULL, close_probes, library))
+		close_probes(library);
+	else
+		pthread_detach(thread);
 }
 
 static void cleanup_library(struct dbps_library **library)
