@@ -16,7 +16,7 @@
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
  */
-#define DBPS_LAYOUT 13
+#define DBPS_LAYOUT 14
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -89,10 +89,14 @@ enum dbps_flag {
 	DBPS_PREPARED_USE = 1 << 21, /* one of its prepared statements may be a USE */
 	DBPS_READS_EXACT = 1 << 22,  /* and asks for just the rest of the packet in the next call */
 	DBPS_TLS_READ = 1 << 23,     /* with DBPS_TLS: its plaintext is followed in the library */
+	DBPS_PGSQL = 1 << 24,	     /* speaks PostgreSQL's protocol (pgsql.h), else MySQL's */
+	DBPS_ABORTED = 1 << 25, /* PostgreSQL: its transaction has failed, nothing but its end is
+				   taken */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1).
- */
+ * PostgreSQL messages are u8 type, u32 length, body (4.2): the type is in `seq`, and hdr_have is 0
+ * to 5. */
 struct dbps_stream {
 	__u32 left;    /* payload bytes of the current packet still to come */
 	__u32 got;     /* payload bytes of the current message so far, over continuation packets */
@@ -158,7 +162,9 @@ struct dbps_session {
 	__u8 db_len; /* 0: no database */
 	__u8 program_len;
 	__u8 pad;
-	__s32 fd; /* the server's descriptor of the socket, as it was at first */
+	__s32 fd;	   /* the server's descriptor of the socket, as it was at first */
+	__u32 server_tgid; /* the server: tgid, or the parent of a PostgreSQL backend */
+	__u32 sqlstate;	   /* PostgreSQL: of the last error, as DBPS_SQLSTATE(); 0: none yet */
 	char user[DBPS_USER_MAX];
 	char db[DBPS_DB_MAX];
 	char program[DBPS_PROGRAM_MAX];
@@ -191,12 +197,58 @@ struct dbps_request {
 	__u8 body[DBPS_NAMES_MAX + DBPS_DB_MAX]; /* command byte, then text */
 };
 
+/* First bytes of a PostgreSQL message: what is looked at of any of them. */
+#define DBPS_PGSQL_HEAD 128
+
+struct dbps_pgsql_head {
+	__u8 b[DBPS_PGSQL_HEAD];
+};
+
+/* A statement or a portal is known by a hash of its name (pgsql_name()); 0: it is not known. */
+struct dbps_pgsql_portal {
+	__u32 portal;
+	__u32 statement;
+};
+
+#define DBPS_PGSQL_PORTALS 4
+
+/* What the step of PostgreSQL (pgsql.h) needs besides the session. */
+struct dbps_pgsql {
+	struct dbps_pgsql_head head; /* of a server message that a call cut */
+	struct dbps_pgsql_head call; /* of a Bind, Execute or Close that is being read */
+	__u64 held;	/* address of bytes that the server has read, and comes to later */
+	__u32 held_len; /* bytes there */
+	__u32 bound;	/* statement of the unnamed portal */
+	__u32 parsed;	/* statement of the last Parse */
+	__u16 parses;	/* Parse messages that were not answered yet */
+	__u8 waits;	/* the server reads no message until it has sent ReadyForQuery */
+	__u8 extended;	/* a Sync is still to come */
+	__u8 skips;	/* after an error, up to the Sync */
+	__u8 failed;	/* an error was sent since the statement began */
+	__u8 unnamed;	/* the request is the Parse of the unnamed statement */
+	__u8 asked;	/* for encryption: the answer is one byte */
+	__u8 portal_next;
+	__u8 pad[3];
+	struct dbps_pgsql_portal portals[DBPS_PGSQL_PORTALS];
+};
+
 /* The storage of one socket: the session, and what only the kernel side needs of it. */
 struct dbps_record {
 	struct dbps_session s;
-	struct dbps_head head; /* of a server packet that a call cut, or that exceeds the window */
+	union {
+		struct dbps_head head; /* of a server packet that a call cut, or that exceeds the
+					  window */
+		struct dbps_pgsql pg;  /* with DBPS_PGSQL */
+	};
 	struct dbps_request request;
 };
+
+/* Five characters, six bits each, as PostgreSQL packs them (MAKE_SQLSTATE() in utils/elog.h). */
+#define DBPS_SQLSTATE(a, b, c, d, e)                                                               \
+	((__u32)((a) - '0') | (__u32)((b) - '0') << 6 | (__u32)((c) - '0') << 12 |                 \
+	 (__u32)((d) - '0') << 18 | (__u32)((e) - '0') << 24)
+#define DBPS_SQLSTATE_CANCELED	 DBPS_SQLSTATE('5', '7', '0', '1', '4')
+#define DBPS_SQLSTATE_TERMINATED DBPS_SQLSTATE('5', '7', 'P', '0', '1')
 
 _Static_assert(sizeof(struct dbps_stream) == 16, "shared layout");
 _Static_assert(__builtin_offsetof(struct dbps_session, sequence) == 56, "the second line");
@@ -228,6 +280,12 @@ static inline __u32 dbps_record_size(__u32 text_bytes)
 	__u32 before = __builtin_offsetof(struct dbps_record, request);
 
 	return (before + dbps_request_size(text_bytes) + 7) & ~7u;
+}
+
+/* The process that is registered as its server. */
+static inline __u32 dbps_session_server(const struct dbps_session *s)
+{
+	return s->server_tgid ? s->server_tgid : s->tgid;
 }
 
 static inline bool dbps_session_executes(const struct dbps_session *s)
