@@ -87,7 +87,8 @@ static __always_inline bool cancel_follow(struct dbps_cancel *c, const struct db
 	c->ended = s->sequence;
 	if (s->sequence <= c->sequence)
 		return false;
-	if (c->struck || (error != ER_QUERY_INTERRUPTED && error != ER_CONNECTION_KILLED))
+	if (c->struck || (error != ER_QUERY_INTERRUPTED && error != ER_CONNECTION_KILLED &&
+			  error != DBPS_SQLSTATE_CANCELED))
 		return first;
 	c->struck = s->sequence;
 	return true;

@@ -20,7 +20,13 @@
 static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used);
 static __always_inline void dbps_on_found(struct dbps_record *r, int found);
 static __always_inline void dbps_on_resync(struct dbps_session *s);
-#include "dbps/mysql.h"
+static __always_inline void dbps_pgsql_on_begin(struct dbps_record *r);
+static __always_inline void dbps_pgsql_on_end(struct dbps_record *r, __u32 error);
+static __always_inline void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement);
+static __always_inline void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement);
+static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
+						  const struct dbps_pgsql_head *h);
+#include "dbps/pgsql.h"
 
 #include "slots.bpf.h"
 #include "cancel.bpf.h"

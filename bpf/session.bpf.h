@@ -207,12 +207,16 @@ static __always_inline void received_opaque(struct dbps_session *s)
 	cancel_check(s, DBPS_OUTCOME_NEXT, 0);
 }
 
+#include "pgsql.bpf.h"
+
 /* Everything but the everyday request. */
 static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
 {
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
 
+	if (s->flags & DBPS_PGSQL)
+		return pgsql_tap_received(r, base, n, requested);
 	if (s->flags & DBPS_TLS)
 		plain_note(s);
 	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
@@ -254,6 +258,8 @@ static __always_inline int session_received(struct dbps_record *r, __u64 base, _
  */
 static __always_inline void session_waits(struct dbps_session *s, __u64 requested)
 {
+	if (s->flags & DBPS_PGSQL)
+		return; /* it may wait in the middle of anything */
 	if (s->phase == DBPS_PHASE_UNKNOWN && !(s->flags & DBPS_TLS) && requested == 4) {
 		s->flags |= DBPS_READS_APART | DBPS_FRAMED_IN;
 		s->phase = DBPS_PHASE_IDLE;
@@ -376,6 +382,8 @@ static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32
 
 	s->bytes_out += n;
 	s->flags |= DBPS_SENT;
+	if (mysql_unlikely(s->flags & DBPS_PGSQL))
+		return pgsql_tap_sent(r, base, n);
 	if (mysql_likely(n <= MYSQL_SHORT_ANSWER && s->phase >= DBPS_PHASE_FIRST && !s->out.left &&
 			 !s->out.hdr_have && !s->out.full))
 		pos = sent_everyday(s, base, n);

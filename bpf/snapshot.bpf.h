@@ -207,6 +207,48 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+/* Linux 6.13, 6280cf718db0 */
+extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
+				__u64 value) __ksym __weak;
+extern struct task_struct *bpf_task_from_pid(__s32 pid) __ksym __weak;
+extern void bpf_task_release(struct task_struct *task) __ksym __weak;
+
+static __always_inline bool signal_wanted(const struct dbps_session *s, __u64 sequence)
+{
+	return !sequence || (*(volatile __u64 *)&s->sequence == sequence &&
+			     *(volatile __u8 *)&s->phase > DBPS_PHASE_IDLE);
+}
+
+/*
+ * Signal the session's process (userspace/kill/signal.c). The record is read without its lock: the
+ * process that is meant is the one that changes it, and it is looked at once more after.
+ */
+static __always_inline __u32 signal_session(struct dbps_session *s, __u64 sequence, int sig)
+{
+	struct task_struct *task;
+	bool mine;
+	int r;
+
+	if (!bpf_send_signal_task || !bpf_task_from_pid || !bpf_task_release)
+		return DBPS_SIGNAL_UNSUPPORTED;
+	task = bpf_task_from_pid((__s32)s->tgid);
+	if (!task)
+		return DBPS_SIGNAL_FAILED;
+	/* The number may mean another process by now; the server's children bear its name. */
+	mine = (__u32)task->real_parent->tgid == s->server_tgid && tap_is_postgres(task);
+	if (!mine || !signal_wanted(s, sequence)) {
+		bpf_task_release(task);
+		return mine ? DBPS_SIGNAL_OVER : DBPS_SIGNAL_FAILED;
+	}
+	r = bpf_send_signal_task(task, sig, PIDTYPE_TGID, 0);
+	/* A full barrier, before the second look. */
+	__sync_fetch_and_add(&s->gen, 0);
+	bpf_task_release(task);
+	if (r)
+		return DBPS_SIGNAL_FAILED;
+	return signal_wanted(s, sequence) ? DBPS_SIGNAL_SENT : DBPS_SIGNAL_LATE;
+}
+
 /*
  * One: a session by a copy of its descriptor. This iterator is made over the daemon's own
  * descriptors, of which the copy is one: few, whatever the number of sessions. What has an entry in
@@ -238,6 +280,11 @@ int dbps_one(struct bpf_iter__task_file *ctx)
 	if (!r || !page || page->used || r->s.cookie != control->one_cookie)
 		return 0;
 	snapshot_arm(r);
+	if (control->signal && control->signal_cookie == r->s.cookie) {
+		control->signalled =
+			signal_session(&r->s, control->signal_sequence, (int)control->signal);
+		control->signal = 0;
+	}
 	snapshot_put(page, plain_or(r), sk, control->one_text);
 	bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
@@ -281,6 +328,17 @@ static __always_inline void join_listener(struct sock *sk)
 		*ports |= 1ull << (port & 63);
 }
 
+/* The server itself, and the backends of a PostgreSQL. */
+static __always_inline bool join_serves(struct task_struct *task, __u32 server, bool *ret_backend)
+{
+	if (task->tgid != task->pid)
+		return false;
+	if ((__u32)task->tgid == server)
+		return true;
+	*ret_backend = (__u32)task->real_parent->tgid == server && tap_is_postgres(task);
+	return *ret_backend;
+}
+
 SEC("iter/task_file")
 int dbps_join(struct bpf_iter__task_file *ctx)
 {
@@ -289,10 +347,11 @@ int dbps_join(struct bpf_iter__task_file *ctx)
 	struct dbps_control *control = control_get();
 	struct socket *sock;
 	struct dbps_record *r;
+	bool backend = false;
 	struct sock *sk;
 
-	if (!task || !file || !control || (__u32)task->tgid != control->join_tgid ||
-	    task->tgid != task->pid)
+	if (!task || !file || !control || !control->join_tgid ||
+	    !join_serves(task, control->join_tgid, &backend))
 		return 0;
 	sock = bpf_sock_from_file(file);
 	if (!sock)
@@ -301,7 +360,8 @@ int dbps_join(struct bpf_iter__task_file *ctx)
 	if (!sk)
 		return 0;
 	if (!control->join_pass) {
-		join_listener(sk);
+		if (!backend)
+			join_listener(sk);
 		return 0;
 	}
 	if (!join_accepted(sk) || bpf_sk_storage_get(&dbps_sessions, sk, 0, 0))
@@ -315,7 +375,8 @@ int dbps_join(struct bpf_iter__task_file *ctx)
 		return 0;
 	session_identify(&r->s, sk, (__u32)task->tgid);
 	r->s.fd = (int)ctx->fd;
-	r->s.flags |= DBPS_JOINED;
+	r->s.flags |= backend ? DBPS_JOINED | DBPS_PGSQL : DBPS_JOINED;
+	r->s.server_tgid = control->join_tgid;
 	session_unlock(r);
 	control->joined++;
 	return 0;
@@ -386,7 +447,8 @@ int dbps_adopt(struct bpf_iter__bpf_sk_storage_map *ctx)
 		adopt_names(&r->s, a);
 	/* Only while nothing was seen since the server was asked. */
 	if (r->s.phase == DBPS_PHASE_UNKNOWN && a->sequence == r->s.sequence) {
-		if (a->start_ns)
+		r->s.flags |= a->flags;
+		if (a->command)
 			adopt_statement(r, a);
 		else if (!(r->s.flags & DBPS_TLS))
 			r->s.phase = DBPS_PHASE_IDLE;

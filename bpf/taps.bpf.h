@@ -120,13 +120,33 @@ static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
 	return 0;
 }
 
+/* postgres, or postmaster. */
+static __always_inline bool tap_is_postgres(struct task_struct *task)
+{
+	const char *comm = task->comm;
+
+	return comm[0] == 'p' && comm[1] == 'o' && comm[2] == 's' && comm[3] == 't' &&
+	       (comm[4] == 'g' || comm[4] == 'm');
+}
+
+/* Whether a socket that is no session's may become one of PostgreSQL's: told by the first letters
+ * of the process, almost always by the first. */
+static __always_inline bool tap_may_start(int ret)
+{
+	return ret > 0 && tap_is_postgres(bpf_get_current_task_btf());
+}
+
+static __noinline int tap_start(struct sock *sk, int ret);
+
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
 {
 	struct dbps_record *r = tap_record(sk);
 	struct call call;
 
-	if (!r || flags & MSG_PEEK)
+	if (!r)
+		return tap_may_start(ret) && !(flags & MSG_PEEK) ? tap_start(sk, ret) : 0;
+	if (flags & MSG_PEEK)
 		return 0;
 	if (ret <= 0) {
 		/* The everyday case: the server looks for the next command. */
@@ -208,6 +228,7 @@ static __always_inline void session_identify(struct dbps_session *s, struct sock
 
 	s->cookie = bpf_get_socket_cookie(sk);
 	s->tgid = tgid;
+	s->server_tgid = tgid;
 	s->netns = sk->__sk_common.skc_net.net->ns.inum;
 	s->inode = (__u32)sk->sk_socket->file->f_inode->i_ino;
 	if (family == AF_UNIX) {
@@ -231,12 +252,27 @@ static __always_inline void session_identify(struct dbps_session *s, struct sock
 	}
 }
 
-/* Tell the daemon of a process that greets for the first time. */
+/* Tell the daemon of a process that is a server. */
+static __always_inline void server_tell(__u32 tgid, __u64 cookie)
+{
+	struct dbps_event *e = bpf_ringbuf_reserve(&dbps_events, sizeof(*e), 0);
+
+	if (!e) {
+		loss_count(DBPS_LOSS_EVENT);
+		return;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->type = DBPS_EVENT_SERVER;
+	e->tgid = tgid;
+	e->cookie = cookie;
+	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+}
+
+/* One that greets for the first time. */
 static __noinline int server_seen(__u32 tgid, struct dbps_session *s, struct dbps_window *w,
 				  __u32 version_len)
 {
 	struct dbps_server_seen seen = {.state = DBPS_SERVER_NEW};
-	struct dbps_event *e;
 
 	if (version_len > DBPS_VERSION_MAX)
 		version_len = DBPS_VERSION_MAX;
@@ -245,18 +281,8 @@ static __noinline int server_seen(__u32 tgid, struct dbps_session *s, struct dbp
 	seen.family = s->family;
 	seen.version_len = (__u8)version_len;
 	__builtin_memcpy(seen.version, w->b + 5, DBPS_VERSION_MAX);
-	if (bpf_map_update_elem(&dbps_servers, &tgid, &seen, BPF_NOEXIST))
-		return 0;
-	e = bpf_ringbuf_reserve(&dbps_events, sizeof(*e), 0);
-	if (!e) {
-		loss_count(DBPS_LOSS_EVENT);
-		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->type = DBPS_EVENT_SERVER;
-	e->tgid = tgid;
-	e->cookie = s->cookie;
-	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+	if (!bpf_map_update_elem(&dbps_servers, &tgid, &seen, BPF_NOEXIST))
+		server_tell(tgid, s->cookie);
 	return 0;
 }
 
@@ -301,6 +327,88 @@ static __always_inline void session_greeted(struct dbps_session *s, const struct
 	s->start_ns = s->connected_ns;
 	s->end_ns = s->connected_ns;
 	s->bytes_out = n;
+}
+
+/* ------------------------------------------------------------------ first packet ------------ */
+
+/* Whether these are the first bytes on a connection that was accepted, before any answer. */
+static __always_inline bool tap_first_bytes(struct sock *sk, int ret)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	if (family == AF_INET || family == AF_INET6) {
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+		return tp && !tp->bytes_sent &&
+		       tp->rcv_nxt - tp->copied_seq + (__u32)ret == (__u32)tp->bytes_received;
+	}
+	if (family == AF_UNIX) {
+		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
+
+		return u && u->addr;
+	}
+	return false;
+}
+
+/* The server of a backend: its parent, if that has such a name too. */
+static __always_inline __u32 tap_server_of(struct task_struct *task)
+{
+	struct task_struct *parent = task->real_parent;
+
+	return (__u32)(tap_is_postgres(parent) ? parent->tgid : task->tgid);
+}
+
+static __always_inline void session_started(struct dbps_session *s, __u32 server)
+{
+	s->server_tgid = server;
+	s->id = s->tgid;
+	s->fd = call_descriptor();
+	s->flags = DBPS_PGSQL | DBPS_FRAMED_IN;
+	s->phase = DBPS_PHASE_GREETED;
+	s->connected_ns = bpf_ktime_get_ns();
+	s->start_ns = s->connected_ns;
+	s->end_ns = s->connected_ns;
+}
+
+static __noinline int tap_start(struct sock *sk, int ret)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, server;
+	struct dbps_server_seen seen = {.state = DBPS_SERVER_NEW}, *known;
+	struct dbps_record *r;
+	struct call call;
+	__u8 b[8] = {};
+	__u32 n = (__u32)ret;
+
+	if (!tap_first_bytes(sk, ret) || call_current(&call) || call.segments)
+		return 0;
+	if (bpf_probe_read_user(b, n < 8 ? n : 8, (const void *)call.buffer) ||
+	    !pgsql_may_start(b, n))
+		return 0;
+	server = tap_server_of(bpf_get_current_task_btf());
+	known = bpf_map_lookup_elem(&dbps_servers, &server);
+	if (known && known->state == DBPS_SERVER_IGNORED)
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!r) {
+		loss_count(DBPS_LOSS_NO_STORAGE);
+		return 0;
+	}
+	if (!session_lock(r))
+		return 0;
+	session_identify(&r->s, sk, tgid);
+	session_started(&r->s, server);
+	r->s.tid = call.tid;
+	r->s.bytes_in = n;
+	pgsql_tap_received(r, call.buffer, n, call.requested);
+	session_unlock(r);
+	if (known)
+		return 0;
+	seen.first_ns = r->s.connected_ns;
+	seen.port = r->s.local_port;
+	seen.family = r->s.family;
+	if (!bpf_map_update_elem(&dbps_servers, &server, &seen, BPF_NOEXIST))
+		server_tell(server, r->s.cookie);
+	return 0;
 }
 
 static __noinline int tap_greeting(struct sock *sk, int ret)

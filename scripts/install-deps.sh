@@ -4,14 +4,14 @@
 # Usage: scripts/install-deps.sh build|demo|test|fuzz|bench|check...
 #
 # Of MariaDB only the -core package is taken: it has the server's programs without a service, so that
-# no server is started on this host and none that runs is touched.
+# no server is started on this host and none that runs is touched. PostgreSQL is told to make no cluster.
 set -euo pipefail
 
 build=(clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool gcc libc6-dev make pkg-config
 	libmariadb-dev libsystemd-dev libinih-dev libjansson-dev libsqlite3-dev)
 server=(mariadb-server-core mariadb-client-core procps)
 tests=(mariadb-client libcmocka-dev python3 python3-pymysql libdbd-mariadb-perl libdbd-mysql-perl
-	percona-toolkit nodejs openssl iproute2 groff-base)
+	percona-toolkit nodejs openssl iproute2 groff-base postgresql-15 postgresql-client-15)
 
 packages_of() {
 	case $1 in
@@ -54,7 +54,18 @@ if [ "$(id -u)" != 0 ]; then
 	echo "install-deps: root is needed to install: ${missing[*]}" >&2
 	exit 1
 fi
+# PostgreSQL's package would make a cluster and start it. The file that says so is its own to keep.
+no_clusters() {
+	local conf=/etc/postgresql-common/createcluster.conf
+
+	[ -e "$conf" ] || {
+		mkdir -p "${conf%/*}"
+		echo 'create_main_cluster = false' >"$conf"
+	}
+}
+
 echo "installing: ${missing[*]}"
+case " ${missing[*]} " in *" postgresql-15 "*) no_clusters ;; esac
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends "${missing[@]}"

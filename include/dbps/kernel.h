@@ -29,7 +29,7 @@ struct dbps_server_seen {
 	__u8 family;
 	__u8 version_len;
 	char version[DBPS_VERSION_MAX]; /* as greeted, not terminated */
-	__u32 tls_read; /* its TLS library is probed */
+	__u32 tls_read;			/* its TLS library is probed */
 	__u32 pad;
 };
 
@@ -116,14 +116,18 @@ struct dbps_prepared_key {
 
 /* control: one entry, what the daemon tells the programs while they run. */
 struct dbps_control {
-	__u64 cookie;	  /* snapshot: this session only; 0: all */
-	__u32 text_bytes; /* snapshot: text wanted of each, 0: none */
-	__u32 armed;	  /* arm: sessions whose taps were told, counted by the kernel */
-	__u32 join_tgid;  /* join: the process whose sockets are followed from now on */
-	__u32 join_pass;  /* join: 0 collects listening ports, 1 makes the sessions */
-	__u32 joined;	  /* join: sessions made, counted by the kernel */
-	__u32 one_text;	  /* one: text wanted, 0: none */
-	__u64 one_cookie; /* one: the session that is looked for */
+	__u64 cookie;	       /* snapshot: this session only; 0: all */
+	__u32 text_bytes;      /* snapshot: text wanted of each, 0: none */
+	__u32 armed;	       /* arm: sessions whose taps were told, counted by the kernel */
+	__u32 join_tgid;       /* join: the process whose sockets are followed from now on */
+	__u32 join_pass;       /* join: 0 collects listening ports, 1 makes the sessions */
+	__u32 joined;	       /* join: sessions made, counted by the kernel */
+	__u32 one_text;	       /* one: text wanted, 0: none */
+	__u64 one_cookie;      /* one: the session that is looked for */
+	__u64 signal_cookie;   /* one: the session that is signalled */
+	__u64 signal_sequence; /* one: the statement that must execute; 0: whatever */
+	__u32 signal;	       /* one: to be sent to the session's process; 0: none */
+	__u32 signalled;       /* one: enum dbps_signalled */
 
 	struct dbps_cancel_key slot_key; /* slot: which cancel */
 	__u32 slot_wish;		 /* slot: enum dbps_slot_wish */
@@ -133,6 +137,16 @@ struct dbps_control {
 };
 
 enum dbps_slot_wish { DBPS_SLOT_PUBLISH = 1, DBPS_SLOT_RELEASE, DBPS_SLOT_CLEAR };
+
+/* What became of a signal, told by the kernel. */
+enum dbps_signalled {
+	DBPS_SIGNAL_NONE,	 /* the session was not found */
+	DBPS_SIGNAL_UNSUPPORTED, /* this kernel has no bpf_send_signal_task() */
+	DBPS_SIGNAL_OVER,	 /* not as wanted: not sent */
+	DBPS_SIGNAL_FAILED,	 /* no such process, or refused */
+	DBPS_SIGNAL_SENT,	 /* as wanted before and after */
+	DBPS_SIGNAL_LATE,	 /* as wanted before, not after */
+};
 
 /*
  * What the server's socket tells of its client (bpf/peer.bpf.h). From CLOSED on nobody is there any
@@ -205,10 +219,12 @@ struct dbps_adoption {
 	__u64 sequence; /* `text` is of this statement */
 	__u64 start_ns; /* 0: unknown */
 	__u32 text_len;
-	__u8 command;
+	__u32 flags;  /* DBPS_IN_TRANSACTION, DBPS_ABORTED */
+	__u8 command; /* 0: nothing is executed */
 	__u8 user_len;
 	__u8 db_len;
 	__u8 has_text;
+	__u8 pad[4];
 	char user[DBPS_USER_MAX];
 	char db[DBPS_DB_MAX];
 	__u8 text[DBPS_TEXT_MIN];

@@ -17,6 +17,7 @@ import time
 
 import pymysql
 
+import pgwire
 import wire
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -252,6 +253,99 @@ class Server:
                 for r in self.run("show full processlist") if r[0] != own}
 
 
+POSTGRES_PROGRAMS = "/usr/lib/postgresql/15/bin"
+
+
+class PostgresServer:
+    """A throwaway PostgreSQL, of an unprivileged user, in a directory that is his."""
+
+    _template = None
+
+    @classmethod
+    def template(cls, run):
+        """A data directory made once and copied for each server."""
+        if cls._template is None:
+            path = os.path.join(run.postgres_directory(), "template")
+            log = path + ".log"
+            with open(log, "w") as f:
+                r = subprocess.run(
+                    [f"{POSTGRES_PROGRAMS}/initdb", "--no-sync", "--auth=trust",
+                     "--username=postgres", "--encoding=UTF8", "--locale=C", f"--pgdata={path}"],
+                    stdout=f, stderr=f, stdin=subprocess.DEVNULL, cwd=run.postgres_directory(),
+                    preexec_fn=become_unprivileged)
+            check(r.returncode == 0, f"initdb failed:\n{tail(log)}")
+            cls._template = path
+        return cls._template
+
+    def __init__(self, run, options=(), port=None):
+        if not os.path.exists(f"{POSTGRES_PROGRAMS}/postgres"):
+            raise Skip("postgresql-15 is not installed")
+        template = self.template(run)
+        self.directory = tempfile.mkdtemp(prefix="server", dir=run.postgres_directory())
+        os.chown(self.directory, *unprivileged_user())
+        self.data = os.path.join(self.directory, "data")
+        subprocess.run(["cp", "-a", template, self.data], check=True)
+        self.log = os.path.join(self.directory, "postgres.log")
+        self.options = list(options)
+        self.process = self.admin_connection = None
+        self.wanted_port = port
+        self.start()
+
+    def start(self):
+        self.port = self.wanted_port or free_port()
+        self.socket = os.path.join(self.directory, f".s.PGSQL.{self.port}")
+        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "fsync": "off",
+                    "unix_socket_directories": self.directory, "shared_buffers": "16MB",
+                    "max_connections": 120, "ssl": "off"}
+        args = [f"{POSTGRES_PROGRAMS}/postgres", "-D", self.data]
+        for name, value in settings.items():
+            args += ["-c", f"{name}={value}"]
+        with open(self.log, "a") as log:
+            self.process = spawn([*args, *self.options], stdout=log, stderr=log,
+                                 cwd=self.directory, preexec_fn=become_unprivileged)
+        self.pid = self.process.pid
+        self.name = f"postgres-{self.port}"
+        wait(self._is_up, f"{self.name} to answer\n{tail(self.log)}", timeout=60, every=0.02)
+
+    def _is_up(self):
+        check(self.process.poll() is None, f"postgres ended:\n{tail(self.log)}")
+        try:
+            self.admin_connection = self.connect(program="harness")
+            return True
+        except (OSError, EOFError, pgwire.PgError):
+            return False
+
+    def stop(self, sig=signal.SIGINT):
+        """A fast shutdown; SIGKILL would leave the backends and shared memory behind."""
+        if self.admin_connection:
+            self.admin_connection.close()
+        if self.process:
+            end_process(self.process, signal.SIGINT if sig == signal.SIGKILL else sig)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def connect(self, tcp=False, **kwargs):
+        """A connection by hand; over the Unix socket unless `tcp`."""
+        return pgwire.PgWire(("127.0.0.1", self.port) if tcp else self.socket, **kwargs)
+
+    def query(self, sql):
+        return self.admin_connection.query(sql)
+
+    def program(self, name, *args):
+        """Command line of one of PostgreSQL's client programs, over TCP."""
+        return [f"{POSTGRES_PROGRAMS}/{name}", "-h", "127.0.0.1", "-p", str(self.port),
+                "-U", "postgres", *args]
+
+    def activity(self):
+        """Its own list: {pid: row of pg_stat_activity}, without the harness's connection."""
+        names = ("pid", "usename", "datname", "application_name", "client_addr", "client_port",
+                 "state", "query")
+        rows = self.query(f"select {', '.join(names)} from pg_stat_activity"
+                          " where backend_type = 'client backend'")
+        rows = [dict(zip(names, row)) for row in rows]
+        return {int(row["pid"]): row for row in rows
+                if int(row["pid"]) != self.admin_connection.pid}
+
+
 class Daemon:
     """A dbpsd of its own: own socket and audit file, nothing pinned unless `pin` says where."""
 
@@ -445,6 +539,19 @@ class Run:
     def __init__(self, directory):
         self.directory = directory
         self.contexts = {}
+        self._postgres_directory = None
+
+    def postgres_directory(self):
+        """Where PostgreSQL's user may write: the directory of the run is root's alone."""
+        if not self._postgres_directory:
+            self._postgres_directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-pg-")
+            os.chown(self._postgres_directory, *unprivileged_user())
+        return self._postgres_directory
+
+    def remove(self):
+        self.close()
+        if self._postgres_directory:
+            remove_tree(self._postgres_directory)
 
     def shared(self, server_options, daemon_options):
         key = (server_options, daemon_options)
@@ -495,6 +602,12 @@ class Context:
         self.stack.callback(server.stop, signal.SIGKILL)
         return server
 
+    def postgres(self, *options, **kwargs):
+        server = PostgresServer(self.run, options, **kwargs)
+        self.parts.append(server)
+        self.stack.callback(server.stop)
+        return server
+
     def daemon(self, *options, **kwargs):
         daemon = Daemon(self._subdirectory("dbpsd"), options, **kwargs)
         self.parts.append(daemon)
@@ -539,6 +652,15 @@ def unprivileged_user():
     """Somebody without rights on this host: (uid, gid)."""
     entry = pwd.getpwnam("nobody")
     return entry.pw_uid, entry.pw_gid
+
+
+def become_unprivileged():
+    """For a process to be: PostgreSQL refuses to run as root."""
+    uid, gid = unprivileged_user()
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+    _die_with_parent()
 
 
 def remove_tree(path):

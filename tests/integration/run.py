@@ -119,7 +119,7 @@ def main():
             for note in notes:
                 print(f"     {note}", flush=True)
     finally:
-        run.close()
+        run.remove()
         harness.remove_tree(root)
     print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
     return 1 if counts["FAIL"] else 0

@@ -127,6 +127,19 @@ int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place 
 	return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, ret_data, ret_len);
 }
 
+int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
+		       int sig)
+{
+	(void)kernel, (void)place, (void)sequence, (void)sig;
+	return -EOPNOTSUPP;
+}
+
+bool dbps_kernel_signals(const struct dbps_kernel *kernel)
+{
+	(void)kernel;
+	return false;
+}
+
 int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_key *key,
 			 char **ret_text, size_t *ret_len, size_t *ret_whole_len)
 {

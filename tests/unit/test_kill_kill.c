@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,7 +58,8 @@ static struct {
 	int query_over; /* so many KILL QUERY ID find nothing */
 	bool alias;	/* KILL QUERY ID meets another connection */
 	int reset_error, shutdown_error;
-	bool polls; /* the server looks at the cancel table */
+	int signal_result; /* of dbps_kernel_signal() */
+	bool polls;	   /* the server looks at the cancel table */
 	int slot_error;
 	int arm_error;
 	bool id_unknown; /* the kernel side does not know where the id is */
@@ -338,6 +340,25 @@ static int link_result(struct dbps_link_error *error)
 	if (world.link_error)
 		snprintf(error->text, sizeof(error->text), "access denied");
 	return world.link_error;
+}
+
+int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
+		       int sig)
+{
+	(void)kernel;
+	assert_int_equal(place->cookie, COOKIE);
+	assert_int_equal(sequence, sig == SIGINT ? world.session.sequence : 0);
+	if (world.signal_result < 0)
+		return world.signal_result;
+	did(sig == SIGINT ? "int" : "term");
+	happen(WHEN_KILLED);
+	return world.signal_result;
+}
+
+bool dbps_kernel_signals(const struct dbps_kernel *kernel)
+{
+	(void)kernel;
+	return true;
 }
 
 int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_ms,
@@ -833,6 +854,50 @@ static void one_whose_id_was_another_sockets_is_looked_for(void **state)
 	assert_int_equal(world.n_lists, 1);
 }
 
+/* --- signals --- */
+
+static void be_postgres(void)
+{
+	world.session.flags |= DBPS_PGSQL;
+	world.link = DBPS_LINK_NONE;
+}
+
+static void a_backend_is_interrupted_by_a_signal(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = DBPS_SQLSTATE_CANCELED;
+	check_query(DBPS_KILL_CONFIRMED, "confirmed: statement 3 interrupted after", "int");
+}
+
+static void a_backend_that_went_on_gets_no_signal(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.signal_result = -EALREADY;
+	world.ends_at = WHEN_ARMED;
+	world.ends_with = DBPS_SQLSTATE('2', '2', '0', '1', '2');
+	check_query(DBPS_KILL_MISSED, "ended by itself with SQLSTATE 22012", "");
+}
+
+static void a_signal_that_came_late_says_so(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.signal_result = 1;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_MISSED, "(signal, signal, checked before)", "int");
+}
+
+static void a_backend_is_ended_by_a_signal_not_by_its_socket(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.closes_at = WHEN_KILLED;
+	check_connection(DBPS_KILL_CONFIRMED, "(signal)", "term");
+}
+
 /* --- KILL CONNECTION --- */
 
 static void an_idle_session_is_reset(void **state)
@@ -1118,6 +1183,10 @@ int main(void)
 		TEST(a_session_whose_id_is_known_is_found_at_once),
 		TEST(one_whose_id_is_not_known_is_looked_for),
 		TEST(one_whose_id_was_another_sockets_is_looked_for),
+		TEST(a_backend_is_interrupted_by_a_signal),
+		TEST(a_backend_that_went_on_gets_no_signal),
+		TEST(a_signal_that_came_late_says_so),
+		TEST(a_backend_is_ended_by_a_signal_not_by_its_socket),
 		TEST(an_idle_session_is_reset),
 		TEST(a_unix_session_is_shut_down),
 		TEST(a_kernel_that_cannot_reset_shuts_down),

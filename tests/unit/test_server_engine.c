@@ -20,6 +20,7 @@ static void the_version_tells_before_the_executable(void **state)
 	assert_int_equal(dbps_engine_of("8.0.11-TiDB-v7.5.1", "tidb-server"), DBPS_ENGINE_TIDB);
 	assert_int_equal(dbps_engine_of("8.0.36", "mysqld"), DBPS_ENGINE_MYSQL);
 	assert_int_equal(dbps_engine_of("", "mariadbd"), DBPS_ENGINE_MARIADB);
+	assert_int_equal(dbps_engine_of("15.18 (Debian)", "postgres"), DBPS_ENGINE_POSTGRES);
 	assert_int_equal(dbps_engine_of("8.0.27 (ProxySQL)", "proxysql"), DBPS_ENGINE_UNKNOWN);
 }
 
@@ -35,7 +36,7 @@ static void other_programs_are_no_engine(void **state)
 static void every_engine_has_a_name(void **state)
 {
 	(void)state;
-	for (int e = DBPS_ENGINE_UNKNOWN; e <= DBPS_ENGINE_SPHINX; e++)
+	for (int e = DBPS_ENGINE_UNKNOWN; e <= DBPS_ENGINE_DBPS; e++)
 		assert_non_null(dbps_engine_name((enum dbps_engine)e));
 	assert_string_equal(dbps_engine_name(DBPS_ENGINE_MARIADB), "mariadb");
 	assert_string_equal(dbps_engine_name((enum dbps_engine)99), "unknown");

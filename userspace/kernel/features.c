@@ -120,6 +120,15 @@ static void probe_fexit(const struct probe_context *context, const char *name,
 	probe_function(context, name, BPF_TRACE_FEXIT, feature);
 }
 
+static void probe_kfunc(const struct probe_context *context, const char *name,
+			struct dbps_feature *feature)
+{
+	feature->present =
+		context->btf && btf__find_by_name_kind(context->btf, name, BTF_KIND_FUNC) >= 0;
+	if (!feature->present)
+		absent(feature, "this kernel has no function %s", name);
+}
+
 static void probe_map(const struct probe_context *context, const char *arg,
 		      struct dbps_feature *feature)
 {
@@ -270,6 +279,12 @@ static const struct {
 	  .lost = "idle sessions on Unix sockets are ended by the control link only"},
 	 probe_pidfd,
 	 NULL},
+	{{.name = "bpf_send_signal_task",
+	  .used_for = "KILL of PostgreSQL's sessions: look and signal in one step",
+	  .instead = "pidfd_send_signal, right after a look",
+	  .lost = "a KILL QUERY may meet the statement after the one that was meant"},
+	 probe_kfunc,
+	 "bpf_send_signal_task"},
 	{{.name = "fexit",
 	  .used_for = "nothing on this kernel: the tracepoints serve",
 	  .lost = "nothing while the tracepoints are there"},

@@ -73,9 +73,11 @@ struct dbps_kernel {
 	struct dbps_cancel_watch watch; /* of the cancel table, mapped, for own sessions */
 	struct dbps_pollers pollers;	/* guarded by cancel_lock */
 	pthread_mutex_t iter_lock;	/* one iterator at a time: they share `control` */
-	pthread_mutex_t one_lock; /* the same for LINK_ONE, which never waits for the others */
-	size_t snapshot_hint;	  /* bytes of the last snapshot */
-	uint64_t swept_ns;	  /* the last kernel_plain_sweep(), under iter_lock */
+	pthread_mutex_t one_lock;    /* the same for LINK_ONE, which never waits for the others */
+	pthread_mutex_t signal_lock; /* one signal at a time: they share `control` */
+	bool no_signals;	     /* this kernel cannot send them */
+	size_t snapshot_hint;	     /* bytes of the last snapshot */
+	uint64_t swept_ns;	     /* the last kernel_plain_sweep(), under iter_lock */
 	pthread_mutex_t cancel_lock;
 	pthread_cond_t slots_changed;
 	struct kernel_watch *watches[WATCH_BUCKETS]; /* guarded by cancel_lock */

@@ -71,6 +71,19 @@ static inline struct dbps_place dbps_place_of(const struct dbps_session *session
 int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id,
 		     struct dbps_place *ret_place);
 
+/**
+ * @brief Signal the process of a session, in one step with the look whether it is as wanted.
+ * @param sequence The statement that must be executing; 0: whatever.
+ * @return 0 sent, and it was as wanted after that too; 1 sent, but the statement was over right
+ * after; -EALREADY it is not as wanted, nothing was sent; -ESRCH not at its place any more;
+ * -EOPNOTSUPP this kernel cannot; other negative errno.
+ */
+int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
+		       int sig);
+
+/** @return Whether this kernel can do that. */
+bool dbps_kernel_signals(const struct dbps_kernel *kernel);
+
 /** @brief As dbps_kernel_snapshot() of place->cookie, at once when it still is at that place. */
 int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 			    unsigned int text_bytes, void **ret_data, size_t *ret_len);

@@ -496,6 +496,7 @@ static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
 	kernel->text_bytes = options->text_bytes;
 	pthread_mutex_init(&kernel->iter_lock, NULL);
 	pthread_mutex_init(&kernel->one_lock, NULL);
+	pthread_mutex_init(&kernel->signal_lock, NULL);
 	pthread_mutex_init(&kernel->cancel_lock, NULL);
 	kernel_condition_init(&kernel->slots_changed);
 	kernel_condition_init(&kernel->any_changed);
@@ -576,6 +577,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	free(kernel->pin_dir);
 	pthread_mutex_destroy(&kernel->iter_lock);
 	pthread_mutex_destroy(&kernel->one_lock);
+	pthread_mutex_destroy(&kernel->signal_lock);
 	pthread_mutex_destroy(&kernel->cancel_lock);
 	pthread_cond_destroy(&kernel->slots_changed);
 	pthread_cond_destroy(&kernel->any_changed);

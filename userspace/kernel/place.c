@@ -97,6 +97,53 @@ static int read_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 	return r ?: to->len ? 0 : -ESTALE;
 }
 
+/* The kernel takes the request back when it has come to the session. */
+static __u32 signal_at(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
+		       int sig, int *ret_r)
+{
+	struct dbps_control *control = kernel->control;
+	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
+	__u32 signalled;
+
+	pthread_mutex_lock(&kernel->signal_lock);
+	control->signalled = DBPS_SIGNAL_NONE;
+	control->signal_sequence = sequence;
+	control->signal_cookie = place->cookie;
+	control->signal = (__u32)sig;
+	*ret_r = read_at(kernel, place, 0, &reading);
+	control->signal = 0;
+	signalled = control->signalled;
+	pthread_mutex_unlock(&kernel->signal_lock);
+	return signalled;
+}
+
+int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
+		       int sig)
+{
+	int r;
+
+	switch (signal_at(kernel, place, sequence, sig, &r)) {
+	case DBPS_SIGNAL_SENT:
+		return 0;
+	case DBPS_SIGNAL_LATE:
+		return 1;
+	case DBPS_SIGNAL_OVER:
+		return -EALREADY;
+	case DBPS_SIGNAL_UNSUPPORTED:
+		kernel->no_signals = true;
+		return -EOPNOTSUPP;
+	case DBPS_SIGNAL_FAILED:
+		return -ESRCH;
+	default:
+		return r < 0 && r != -ESTALE ? r : -ESRCH;
+	}
+}
+
+bool dbps_kernel_signals(const struct dbps_kernel *kernel)
+{
+	return !kernel->no_signals;
+}
+
 int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 			    unsigned int text_bytes, void **ret_data, size_t *ret_len)
 {

@@ -92,13 +92,26 @@ static bool is_unreadable(const struct dbps_session *session)
 	       session->flags & DBPS_COMPRESSED || dbps_session_is_dark(session);
 }
 
+/* A code of MySQL, or a SQLSTATE. */
+static void format_error(unsigned int error, char buf[static 64])
+{
+	char state[6] = "";
+
+	for (int i = 0; i < 5; i++)
+		state[i] = (char)('0' + (error >> (6 * i) & 63));
+	if (error > UINT16_MAX)
+		snprintf(buf, 64, " with SQLSTATE %s", state);
+	else
+		snprintf(buf, 64, " with error %u", error);
+}
+
 static const char *how_it_ended(const struct kill *kill, const char *without, char buf[static 64])
 {
 	const struct dbps_cancel *cancel = &kill->cancel;
 
 	snprintf(buf, 64, "%s", without);
 	if (cancel->outcome == DBPS_OUTCOME_ENDED && cancel->error)
-		snprintf(buf, 64, " with error %u", cancel->error);
+		format_error(cancel->error, buf);
 	return buf;
 }
 
@@ -235,6 +248,12 @@ static void answer_closed(struct kill *kill)
 		    settled_ms(kill), by_whom(kill, whom));
 }
 
+/* Whether its server, or its backend, was asked, and its socket not touched. */
+static bool is_told(const struct kill *kill)
+{
+	return kill->request->soft || kill->target.session.flags & DBPS_PGSQL;
+}
+
 static void answer_pending_connection(struct kill *kill, const struct kill_errors *errors)
 {
 	const char *why = errors->server_error.text;
@@ -247,7 +266,7 @@ static void answer_pending_connection(struct kill *kill, const struct kill_error
 				 ? "is stopped by a signal and "
 				 : "");
 	kill_answer(kill, DBPS_KILL_PENDING, "pending: %s%s (%s%s%s)",
-		    kill->request->soft ? "" : "the connection is cut, but ", running,
+		    is_told(kill) ? "" : "the connection is cut, but ", running,
 		    kill->acted[0] ? kill->acted : "it was cut before",
 		    why[0] ? "; no help from a control link: " : "", cause(why));
 }

@@ -288,13 +288,12 @@ static const struct dbps_enactor link_close = {
 };
 
 const struct dbps_enactor *const dbps_interrupters[] = {
-	&dbps_cooperative,
-	&by_query_id,
-	&by_connection,
+	&dbps_cooperative, &dbps_signal, &dbps_signal_checked, &by_query_id, &by_connection,
 };
 const size_t dbps_n_interrupters = ARRAY_SIZE(dbps_interrupters);
 
-const struct dbps_enactor *const dbps_closers[] = {&reset, &shut_down};
+const struct dbps_enactor *const dbps_closers[] = {&dbps_signal, &dbps_signal_checked, &reset,
+						   &shut_down};
 const size_t dbps_n_closers = ARRAY_SIZE(dbps_closers);
 
 const struct dbps_enactor *const dbps_enders[] = {&dbps_cooperative, &link_close};

@@ -55,7 +55,9 @@ extern const size_t dbps_n_closers;
 extern const struct dbps_enactor *const dbps_enders[];
 extern const size_t dbps_n_enders;
 
-extern const struct dbps_enactor dbps_cooperative; /* cooperative.c */
+extern const struct dbps_enactor dbps_cooperative;    /* cooperative.c */
+extern const struct dbps_enactor dbps_signal;	      /* signal.c */
+extern const struct dbps_enactor dbps_signal_checked; /* signal.c */
 
 /** @return The action of its entry in the cancel map. */
 static inline uint32_t dbps_kill_action(const struct dbps_kill_target *target)

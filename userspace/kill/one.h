@@ -121,7 +121,8 @@ void kill_answer_over(struct kill *kill);
 /** @return Whether a statement that ends with this error was interrupted. */
 static inline bool kill_is_interruption(unsigned int error)
 {
-	return error == ER_QUERY_INTERRUPTED || error == ER_CONNECTION_KILLED;
+	return error == ER_QUERY_INTERRUPTED || error == ER_CONNECTION_KILLED ||
+	       error == DBPS_SQLSTATE_CANCELED || error == DBPS_SQLSTATE_TERMINATED;
 }
 
 #endif

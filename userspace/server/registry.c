@@ -30,6 +30,7 @@
 #include "log/log.h"
 #include "own.h"
 #include "process.h"
+#include "title.h"
 
 #define EXECUTABLE_MAX 64
 
@@ -242,7 +243,8 @@ static void open_link(struct dbps_registry *registry, struct slot *slot, uint16_
 	};
 	int r;
 
-	if (!registry->link_enabled)
+	/* PostgreSQL's kills are signals. */
+	if (!registry->link_enabled || slot->engine == DBPS_ENGINE_POSTGRES)
 		return;
 	snprintf(target.name, sizeof(target.name), "%s", slot->name);
 	r = dbps_link_new(registry->kernel, link_options(registry, &options), &target, &slot->link);
@@ -253,8 +255,14 @@ static void open_link(struct dbps_registry *registry, struct slot *slot, uint16_
 /* Its TLS library, for the sessions that begin from now on. */
 static void open_library(struct dbps_registry *registry, struct slot *slot)
 {
-	int r = dbps_kernel_library_open(registry->kernel, slot->pid, &slot->library,
-					 slot->tls_text);
+	int r;
+
+	if (slot->engine == DBPS_ENGINE_POSTGRES) {
+		snprintf(slot->tls_text, sizeof(slot->tls_text),
+			 "PostgreSQL's encrypted sessions are not followed yet");
+		return;
+	}
+	r = dbps_kernel_library_open(registry->kernel, slot->pid, &slot->library, slot->tls_text);
 
 	dbps_log(r && r != -ENOENT ? LOG_WARNING : LOG_INFO, "%s: TLS: %s", slot->name,
 		 slot->tls_text);
@@ -380,6 +388,8 @@ static int register_server(struct dbps_registry *registry, struct candidate *can
 	r = dbps_kernel_join(registry->kernel, candidate->pid);
 	if (r < 0)
 		log_errno(r, "%s: sessions older than dbps are not followed", slot->name);
+	if (slot->engine == DBPS_ENGINE_POSTGRES && r > 0)
+		dbps_title_adopt(registry->kernel, slot->pid);
 	dbps_log(LOG_NOTICE, "%s: process %d, %d sessions already there", slot->name, slot->pid,
 		 r < 0 ? 0 : r);
 	open_link(registry, slot, candidate->seen.port);
@@ -554,6 +564,14 @@ static void learn_version(struct dbps_registry *registry, struct slot *slot)
 		slot->engine = dbps_engine_of(version, "");
 }
 
+static const char *why_no_link(const struct slot *slot)
+{
+	if (!slot->pid)
+		return "the server has gone";
+	return slot->engine == DBPS_ENGINE_POSTGRES ? "not needed: kills are signals to the backend"
+						    : "switched off";
+}
+
 static void fill_view(struct dbps_registry *registry, struct slot *slot,
 		      struct dbps_server_view *view)
 {
@@ -569,8 +587,7 @@ static void fill_view(struct dbps_registry *registry, struct slot *slot,
 	if (slot->link)
 		dbps_link_view(slot->link, view);
 	else
-		snprintf(view->link_text, sizeof(view->link_text), "%s",
-			 slot->pid ? "switched off" : "the server has gone");
+		snprintf(view->link_text, sizeof(view->link_text), "%s", why_no_link(slot));
 }
 
 int dbps_registry_list(struct dbps_registry *registry, struct dbps_server_view **ret_views,

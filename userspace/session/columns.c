@@ -174,6 +174,16 @@ static struct dbps_value get_last_error(const struct dbps_row *row)
 	return integer_or_null(row->session->last_error);
 }
 
+/* Five characters of six bits. */
+static struct dbps_value get_sqlstate(const struct dbps_row *row)
+{
+	static _Thread_local char text[6];
+
+	for (int i = 0; i < 5; i++)
+		text[i] = (char)('0' + (row->session->sqlstate >> (6 * i) & 63));
+	return row->session->sqlstate ? bytes(text, 5) : null_value;
+}
+
 static struct dbps_value get_transaction_ms(const struct dbps_row *row)
 {
 	if (!has(row, DBPS_IN_TRANSACTION))
@@ -375,7 +385,11 @@ const struct dbps_column dbps_columns[] = {
 	 get_statements},
 	{"errors", NULL, DBPS_TYPE_INTEGER, "errors", "Errors that the server answered.",
 	 get_errors},
-	{"last_error", NULL, DBPS_TYPE_INTEGER, "", "Code of the last of them.", get_last_error},
+	{"last_error", NULL, DBPS_TYPE_INTEGER, "",
+	 "Code of the last of them; NULL for PostgreSQL, see sqlstate.", get_last_error},
+	{"sqlstate", NULL, DBPS_TYPE_TEXT, "",
+	 "SQLSTATE of the last of them, of PostgreSQL's sessions; others have last_error.",
+	 get_sqlstate},
 	{"transaction_ms", NULL, DBPS_TYPE_REAL, "ms",
 	 "Age of the transaction: since the begin of the statement that opened it. NULL "
 	 "outside of one.",
@@ -386,11 +400,12 @@ const struct dbps_column dbps_columns[] = {
 	{"client_pid", NULL, DBPS_TYPE_INTEGER, "", "Process of the client, of Unix sockets only.",
 	 get_client_pid},
 	{"client_uid", NULL, DBPS_TYPE_INTEGER, "", "User id of that process.", get_client_uid},
-	{"program", NULL, DBPS_TYPE_TEXT, "", "program_name of the connection attributes.",
-	 get_program},
+	{"program", NULL, DBPS_TYPE_TEXT, "",
+	 "program_name of the connection attributes; PostgreSQL: application_name.", get_program},
 	{"attr_pid", NULL, DBPS_TYPE_INTEGER, "",
 	 "_pid of the connection attributes: the client's own claim, of its host.", get_attr_pid},
-	{"pid", NULL, DBPS_TYPE_INTEGER, "", "Process id of the server.", get_pid},
+	{"pid", NULL, DBPS_TYPE_INTEGER, "",
+	 "Process that serves the session: the server, or a backend of PostgreSQL.", get_pid},
 	{"tid", NULL, DBPS_TYPE_INTEGER, "", "Thread that read the current or last statement.",
 	 get_tid},
 	{"cookie", NULL, DBPS_TYPE_INTEGER, "", "The kernel's cookie of the server's socket.",

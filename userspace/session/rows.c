@@ -129,7 +129,7 @@ static const char *why_no_text(const struct dbps_session *s)
 /* Whether the packet may hold several statements: as agreed at login, or as its results say. */
 static bool is_multiple(const struct dbps_session *s)
 {
-	if (s->command != COM_QUERY || s->phase == DBPS_PHASE_UNFRAMED)
+	if (s->flags & DBPS_PGSQL || s->command != COM_QUERY || s->phase == DBPS_PHASE_UNFRAMED)
 		return false;
 	return s->results || !(s->flags & DBPS_KNOWN_CAPS) || s->caps & MYSQL_MULTI_STATEMENTS;
 }
@@ -150,12 +150,30 @@ static int mask(struct dbps_row *row, struct dbps_text *text)
 	return 0;
 }
 
+/*
+ * PostgreSQL shows a text as it was sent. Of a Parse there is more behind it: a NUL, and at least a
+ * u16.
+ */
+static struct dbps_text pgsql_text(struct dbps_text text)
+{
+	const char *end = memchr(text.start, 0, text.len);
+
+	text.no_backslash = true;
+	if (end)
+		text.len = text.whole = (size_t)(end - text.start);
+	return text;
+}
+
 static int set_info(struct dbps_row *row, struct dbps_text text)
 {
 	int r;
 
-	text.no_backslash = row->session->status & MYSQL_NO_BACKSLASH;
-	text = dbps_text_trim(text);
+	if (row->session->flags & DBPS_PGSQL) {
+		text = pgsql_text(text);
+	} else {
+		text.no_backslash = row->session->status & MYSQL_NO_BACKSLASH;
+		text = dbps_text_trim(text);
+	}
 	if (is_multiple(row->session))
 		text = dbps_text_current(text, row->session->results);
 	row->info_whole = text.whole;
@@ -166,6 +184,17 @@ static int set_info(struct dbps_row *row, struct dbps_text text)
 	row->info = (char *)text.start;
 	row->info_len = text.len;
 	return 0;
+}
+
+/* A kept Parse: name NUL text NUL. */
+static void skip_name(struct dbps_text *text)
+{
+	size_t len = strnlen(text->start, text->len);
+
+	len += len < text->len;
+	text->start += len;
+	text->len -= len;
+	text->whole -= len;
 }
 
 static int set_prepared(struct reading *reading, struct dbps_row *row)
@@ -182,6 +211,8 @@ static int set_prepared(struct reading *reading, struct dbps_row *row)
 		return 0;
 	}
 	text.start = row->owned;
+	if (s->flags & DBPS_PGSQL)
+		skip_name(&text);
 	return set_info(row, text);
 }
 
@@ -210,7 +241,7 @@ static int set_text(struct reading *reading, struct dbps_row *row,
 static int fill(struct reading *reading, struct dbps_row *row, const struct dbps_snapshot_row *raw)
 {
 	const struct dbps_session *s = &raw->session;
-	const struct dbps_server_view *view = find_view(reading, s->tgid);
+	const struct dbps_server_view *view = find_view(reading, dbps_session_server(s));
 
 	row->session = s;
 	row->now_ns = raw->now_ns;
@@ -260,7 +291,8 @@ static int find_places(struct reading *reading, const void *data, size_t len,
 	if (!places)
 		return -ENOMEM;
 	for (const struct dbps_snapshot_row *raw = data; raw < end; raw = next_record(raw)) {
-		const struct dbps_server_view *view = find_view(reading, raw->session.tgid);
+		const struct dbps_server_view *view =
+			find_view(reading, dbps_session_server(&raw->session));
 
 		if (was_refused(&raw->session))
 			continue;

@@ -49,6 +49,7 @@ static const struct word engine_words[] = {
 	{DBPS_ENGINE_OCEANBASE, 0x1c, "Stmt fetch"},
 	{DBPS_ENGINE_OCEANBASE, 0x1f, "Reset connection"},
 	{DBPS_ENGINE_OCEANBASE, 0xa1, "Prexecute"},
+	{DBPS_ENGINE_POSTGRES, 0xfe, "Function call"},
 };
 
 /* An unknown server of the family is MariaDB when bit 0 of its capabilities is clear (1.2). */
@@ -56,6 +57,8 @@ static enum dbps_engine engine_of(const struct dbps_row *row)
 {
 	if (row->engine != DBPS_ENGINE_UNKNOWN)
 		return row->engine;
+	if (row->session->flags & DBPS_PGSQL)
+		return DBPS_ENGINE_POSTGRES;
 	return row->session->server_caps & 1 ? DBPS_ENGINE_MYSQL : DBPS_ENGINE_MARIADB;
 }
 
@@ -139,6 +142,8 @@ static const char *idle_phase(const struct dbps_session *s)
 {
 	if (s->in.left || s->in.hdr_have)
 		return "reading request";
+	if (s->flags & DBPS_ABORTED)
+		return "idle in transaction (aborted)";
 	return s->flags & DBPS_IN_TRANSACTION ? "idle in transaction" : "idle";
 }
 
@@ -162,6 +167,10 @@ const char *dbps_row_phase(const struct dbps_row *row)
 		[DBPS_PHASE_CHANGE_USER] = "authenticating",
 		[DBPS_PHASE_STREAM] = "sending binary log",
 	};
+	static const char *const pgsql_words[DBPS_PHASE_N] = {
+		[DBPS_PHASE_INFILE] = "reading data from client",
+		[DBPS_PHASE_STREAM] = "replicating",
+	};
 	static const char *const orphan_words[DBPS_PEER_N] = {
 		[DBPS_PEER_CLOSED] = "orphaned: client closed",
 		[DBPS_PEER_RESET] = "orphaned: reset by client",
@@ -175,6 +184,8 @@ const char *dbps_row_phase(const struct dbps_row *row)
 		return orphan_words[row->peer];
 	if (s->phase == DBPS_PHASE_IDLE)
 		return idle_phase(s);
+	if (s->flags & DBPS_PGSQL && pgsql_words[s->phase % DBPS_PHASE_N])
+		return pgsql_words[s->phase];
 	if (is_unseen(s))
 		return dbps_session_is_dark(s) ? "encrypted" : NULL;
 	return s->phase < DBPS_PHASE_N ? words[s->phase] : NULL;

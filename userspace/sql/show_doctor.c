@@ -59,6 +59,9 @@ static void judge_link(struct wire_writer *out, const struct dbps_server_view *v
 		.status = view->link < ARRAY_SIZE(status) ? status[view->link] : "problem",
 	};
 
+	if (view->engine == DBPS_ENGINE_POSTGRES)
+		finding.status = "ok";
+
 	snprintf(finding.detail, sizeof(finding.detail), "%s%s",
 		 view->link == DBPS_LINK_OPENING ? "being opened: " : "", view->link_text);
 	put_finding(out, &finding);
@@ -85,7 +88,9 @@ static struct dbps_kill_target example_of(const struct sql_connection *connectio
 		.kernel = connection->daemon->kernel,
 		.registry = connection->daemon->registry,
 		.session = {.tgid = (uint32_t)view->pid,
-			    .flags = DBPS_KNOWN_ID,
+			    .flags = view->engine == DBPS_ENGINE_POSTGRES
+					     ? DBPS_KNOWN_ID | DBPS_PGSQL
+					     : DBPS_KNOWN_ID,
 			    .family = tcp ? DBPS_FAMILY_INET : DBPS_FAMILY_UNIX},
 		.server = view,
 	};

@@ -1,0 +1,110 @@
+/*
+ * PostgreSQL's sessions: how one begins, and what the step (dbps/pgsql.h) finds in the bytes that a
+ * call moved. Apart from the MySQL family's, whose everyday path is not to grow.
+ *
+ * The server does not greet. Its client speaks first, and a backend, a child of the server that
+ * listens, reads that: so a session begins with a first packet that a process called postgres reads
+ * from a socket on which it has sent nothing. The session's process is the backend.
+ */
+#ifndef DBPS_BPF_PGSQL_H
+#define DBPS_BPF_PGSQL_H
+
+/* ------------------------------------------------------------------ what the step finds ----- */
+
+static __always_inline void dbps_pgsql_on_begin(struct dbps_record *r)
+{
+	cancel_check(&r->s, DBPS_OUTCOME_NEXT, 0);
+}
+
+static __always_inline void dbps_pgsql_on_end(struct dbps_record *r, __u32 error)
+{
+	session_end(&r->s, error, DBPS_PHASE_IDLE);
+}
+
+static __always_inline void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement)
+{
+	struct dbps_prepared_key key = session_prepared_key(&r->s, statement);
+
+	if (bpf_map_update_elem(&dbps_prepared, &key, &r->request, BPF_ANY))
+		loss_count(DBPS_LOSS_PREPARED_TEXT);
+}
+
+static __always_inline void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement)
+{
+	struct dbps_prepared_key key = session_prepared_key(&r->s, statement);
+
+	bpf_map_delete_elem(&dbps_prepared, &key);
+}
+
+struct pgsql_version {
+	char text[DBPS_VERSION_MAX];
+};
+
+/* The server's version, once. */
+__noinline int pgsql_version_note(__u32 server, const struct pgsql_version *version)
+{
+	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &server);
+	__u32 len = 0;
+
+	if (!seen || !version || seen->version_len)
+		return 0;
+	for (; len < DBPS_VERSION_MAX - 1 && version->text[len]; len++)
+		seen->version[len] = version->text[len];
+	seen->version_len = (__u8)len;
+	return 0;
+}
+
+static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
+						  const struct dbps_pgsql_head *h)
+{
+	pgsql_version_note(r->s.server_tgid,
+			   (const struct pgsql_version *)(h->b + sizeof("server_version")));
+}
+
+/* ------------------------------------------------------------------ the bytes of a call ----- */
+
+static __always_inline void pgsql_lost(struct dbps_record *r, __u32 loss)
+{
+	session_unframe(&r->s, loss);
+	pgsql_forget(r);
+}
+
+static __noinline int pgsql_tap_received(struct dbps_record *r, __u64 base, __u32 n,
+					 __u64 requested)
+{
+	struct dbps_span span = {base};
+	struct dbps_session *s = &r->s;
+
+	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
+		return 0;
+	if (s->lost)
+		pgsql_lost(r, DBPS_LOSS_RESYNC);
+	if (!(s->flags & DBPS_FRAMED_IN) && !pgsql_reframes(r, &span, n, requested))
+		return 0;
+	if (pgsql_received(r, &span, n))
+		pgsql_lost(r, DBPS_LOSS_UNREADABLE);
+	return 0;
+}
+
+static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n)
+{
+	struct dbps_span span = {base};
+	struct dbps_session *s = &r->s;
+	struct dbps_window *window;
+	__u32 zero = 0;
+
+	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
+		return 0;
+	if (s->lost)
+		pgsql_lost(r, DBPS_LOSS_RESYNC);
+	if (!(s->flags & DBPS_FRAMED_IN)) {
+		pgsql_sent_unframed(r, &span, n);
+		return 0;
+	}
+	window = bpf_map_lookup_elem(&dbps_windows, &zero);
+	if (window && pgsql_sent(r, &span, n, window))
+		pgsql_lost(r, DBPS_LOSS_UNREADABLE);
+	return 0;
+}
+
+#endif
