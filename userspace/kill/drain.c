@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/param.h>
+#include <time.h>
 
 #include "audit.h"
 #include "cleanup.h"
@@ -26,6 +27,10 @@
 
 /* How often one is looked at whose event may have been lost, or whose socket vanished. */
 #define LOOK_MS 1000
+/* How often and how long a session is looked at that has read its end-of-file, before others get
+ * their turn. */
+#define GONE_LOOKS   10
+#define GONE_LOOK_MS 1
 /* How often who waits for it is asked whether to wait on. */
 #define ASK_MS 200
 
@@ -187,6 +192,19 @@ static bool look(struct drain *drain)
 	return false;
 }
 
+/*
+ * The server has read end-of-file. That alone is not the end: what the client sent in that moment
+ * is still given to a server that reads once more (tcp_recvmsg() looks at its queue before it
+ * looks at the shutdown), so the session is over when its socket is gone.
+ */
+static void await_gone(struct drain *drain)
+{
+	const struct timespec moment = {.tv_nsec = GONE_LOOK_MS * 1000000L};
+
+	for (int i = 0; i < GONE_LOOKS && look(drain); i++)
+		nanosleep(&moment, NULL);
+}
+
 /* Do what can be done now. The kill is answered when it is over. */
 static void step(struct drain *drain)
 {
@@ -208,7 +226,7 @@ static void step(struct drain *drain)
 		return;
 	}
 	if (drain->closing)
-		answer_closed(drain);
+		await_gone(drain);
 	else if (kill->cancel.outcome == DBPS_OUTCOME_CLOSED)
 		answer_closed_by_itself(drain);
 	else if (look(drain))
