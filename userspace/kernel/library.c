@@ -95,9 +95,13 @@ static uint64_t file_offset(Elf *elf, uint64_t address)
 	return 0;
 }
 
-/* The functions that one symbol table defines. */
-static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
-			 uint64_t ret_offsets[N_FUNCTIONS])
+/* What a file has to do with the functions. */
+struct symbols {
+	uint64_t offset[N_FUNCTIONS]; /* defined there; 0: not */
+	bool imported[N_FUNCTIONS];
+};
+
+static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, struct symbols *ret)
 {
 	Elf_Data *data = elf_getdata(section, NULL);
 	GElf_Sym symbol;
@@ -105,34 +109,52 @@ static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
 	for (int i = 0; data && gelf_getsym(data, i, &symbol); i++) {
 		const char *name = elf_strptr(elf, header->sh_link, symbol.st_name);
 
-		if (!name || symbol.st_shndx == SHN_UNDEF ||
-		    GELF_ST_TYPE(symbol.st_info) != STT_FUNC)
+		if (!name || GELF_ST_TYPE(symbol.st_info) != STT_FUNC)
 			continue;
 		for (size_t k = 0; k < N_FUNCTIONS; k++) {
-			if (strcmp(name, functions[k].name) == 0)
-				ret_offsets[k] = file_offset(elf, symbol.st_value);
+			if (strcmp(name, functions[k].name) != 0)
+				continue;
+			if (symbol.st_shndx == SHN_UNDEF)
+				ret->imported[k] = true;
+			else
+				ret->offset[k] = file_offset(elf, symbol.st_value);
 		}
 	}
 }
 
-/* @return Whether the file has the functions without which nothing can be followed. */
-static bool find_functions(const char *path, uint64_t ret_offsets[N_FUNCTIONS])
+static void find_symbols(const char *path, struct symbols *ret)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_(cleanup_elf) Elf *elf = NULL;
 	Elf_Scn *section = NULL;
 	GElf_Shdr header;
 
-	memset(ret_offsets, 0, N_FUNCTIONS * sizeof(*ret_offsets));
+	memset(ret, 0, sizeof(*ret));
 	if (fd < 0 || elf_version(EV_CURRENT) == EV_NONE)
-		return false;
+		return;
 	elf = elf_begin(fd, ELF_C_READ, NULL);
 	while (elf && (section = elf_nextscn(elf, section))) {
 		if (gelf_getshdr(section, &header) &&
 		    (header.sh_type == SHT_DYNSYM || header.sh_type == SHT_SYMTAB))
-			read_symbols(elf, section, &header, ret_offsets);
+			read_symbols(elf, section, &header, ret);
 	}
-	return ret_offsets[0] && ret_offsets[2];
+}
+
+/* A program says which of the functions it calls: the others need no probe. */
+static void drop_unused(pid_t pid, struct symbols *library)
+{
+	struct symbols program;
+	char path[64];
+	bool any = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	find_symbols(path, &program);
+	for (size_t i = 0; i < N_FUNCTIONS; i++)
+		any |= program.imported[i];
+	for (size_t i = 0; any && i < N_FUNCTIONS; i++) {
+		if (!program.imported[i])
+			library->offset[i] = 0;
+	}
 }
 
 /*
@@ -201,7 +223,7 @@ static int probe(int prog_fd, int type, pid_t pid, const char *path, uint64_t of
 }
 
 static int probe_all(struct dbps_kernel *kernel, pid_t pid, const char *path,
-		     const uint64_t offsets[N_FUNCTIONS], struct dbps_library *library)
+		     const struct symbols *symbols, struct dbps_library *library)
 {
 	int type = probe_type();
 
@@ -210,13 +232,13 @@ static int probe_all(struct dbps_kernel *kernel, pid_t pid, const char *path,
 	for (size_t i = 0; i < N_FUNCTIONS; i++) {
 		const struct function *function = &functions[i];
 
-		if (!offsets[i])
+		if (!symbols->offset[i])
 			continue;
 		/* The end first: one without a begin does nothing. */
 		for (int at_end = 1; at_end >= 0; at_end--) {
 			int prog_fd = kernel->prog_fd[at_end ? function->at_end : PROG_ENTER];
-			int fd =
-				probe(prog_fd, type, pid, path, offsets[i], at_end, function->form);
+			int fd = probe(prog_fd, type, pid, path, symbols->offset[i], at_end,
+				       function->form);
 
 			if (fd < 0)
 				return fd;
@@ -230,19 +252,23 @@ int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
 			     struct dbps_library **ret_library, char *ret_text)
 {
 	_cleanup_(cleanup_library) struct dbps_library *library = calloc(1, sizeof(*library));
-	uint64_t offsets[N_FUNCTIONS];
+	struct symbols symbols;
 	char path[PATH_MAX];
 	int r;
 
 	if (!library)
 		return -ENOMEM;
 	r = find_library(pid, path, ret_text);
-	if (!r && !find_functions(path, offsets)) {
+	if (!r)
+		find_symbols(path, &symbols);
+	if (!r && (!symbols.offset[0] || !symbols.offset[2])) {
 		snprintf(ret_text, 256, "no OpenSSL is mapped, or linked in with its symbols");
 		return -ENOENT;
 	}
-	if (!r)
-		r = probe_all(kernel, pid, path, offsets, library);
+	if (!r) {
+		drop_unused(pid, &symbols);
+		r = probe_all(kernel, pid, path, &symbols, library);
+	}
 	if (r) {
 		snprintf(ret_text, 256, "its library cannot be probed: %s", strerror(-r));
 		return r;
