@@ -27,7 +27,7 @@ def last_kill(daemon, server, w):
     with daemon.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
         cursor.execute("show kills")
         rows = [{k.lower(): v for k, v in row.items()} for row in cursor.fetchall()]
-    return next((row["answer"] for row in rows
+    return next((row["answer"] or "" for row in rows  # NULL: being carried out
                  if row["server"] == server.name and row["id"] & 0xffffffff == w.id), "")
 
 

@@ -18,8 +18,9 @@ from test_start import bpf_file_system
 KILLS = int(os.environ.get("KILLS", "3000"))
 RESTARTS = int(os.environ.get("RESTARTS", "15"))
 STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "storm.py")
-# The server may mark a thread that has gone on to the next statement (enactor.c, 3. and 8.).
-MET = 1 + KILLS // 20000
+# The server may mark a thread that has gone on to the next statement (enactor.c, 3. and 8.). Of 15,000 kills one or two
+# do, and more on a busy machine.
+MET = 2 + KILLS // 500
 CLIENTS = 4
 KILLERS = 3
 INTERRUPTED, WAS_KILLED = 1317, 1927
