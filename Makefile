@@ -195,7 +195,7 @@ test-bpf: $(BPF_TESTS) ## run the tests that load BPF programs (root)
 	$(Q)set -e; for t in $^; do $$t; done
 
 test-integration: all $(SERVERS) ## run the tests on real servers (root)
-	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py --again 4
 
 test-manuals: ## check the manual pages
 	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \

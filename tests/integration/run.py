@@ -79,12 +79,24 @@ def run_one(run, name, function, keep):
     return word, reason, context.notes
 
 
+def run_and_tell(run, name, function, keep):
+    began = time.monotonic()
+    word, reason, notes = run_one(run, name, function, keep)
+    print(f"{word:4} {name} ({time.monotonic() - began:.1f} s)" + (f": {reason}" if reason else ""),
+          flush=True)
+    for note in notes:
+        print(f"     {note}", flush=True)
+    return word
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("words", nargs="*", metavar="name", help="part of a test's name")
     parser.add_argument("--shuffle", nargs="?", const=0, type=int, metavar="SEED",
                         help="in random order; the seed is printed")
     parser.add_argument("--list", action="store_true", help="print the names and end")
+    parser.add_argument("--again", type=int, default=0, metavar="N",
+                        help="if no more than N fail, run those once more; what passes then is unsteady")
     parser.add_argument("--keep", metavar="DIR", help="copy the logs of failed tests there")
     args = parser.parse_args()
 
@@ -106,22 +118,27 @@ def main():
     faulthandler.enable()
     signal.signal(signal.SIGALRM, on_alarm)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    counts = {"ok": 0, "FAIL": 0, "skip": 0}
+    counts = {"ok": 0, "FAIL": 0, "skip": 0, "unsteady": 0}
+    failed = []
     root = harness.make_root_directory()
     run = harness.Run(root)
     try:
         for name, function in tests:
-            began = time.monotonic()
-            word, reason, notes = run_one(run, name, function, args.keep)
+            word = run_and_tell(run, name, function, args.keep)
             counts[word] += 1
-            print(f"{word:4} {name} ({time.monotonic() - began:.1f} s)"
-                  + (f": {reason}" if reason else ""), flush=True)
-            for note in notes:
-                print(f"     {note}", flush=True)
+            if word == "FAIL":
+                failed.append((name, function))
+        if len(failed) <= args.again:
+            for name, function in failed:
+                if run_and_tell(run, name, function, args.keep) == "ok":
+                    counts["FAIL"] -= 1
+                    counts["unsteady"] += 1
+                    print(f"     {name} is unsteady: it failed, and passed when run again")
     finally:
         run.remove()
         harness.remove_tree(root)
-    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped, "
+          f"{counts['unsteady']} unsteady")
     return 1 if counts["FAIL"] else 0
 
 

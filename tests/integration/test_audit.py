@@ -239,6 +239,7 @@ def test_the_journal(t):
     daemon.start()
     daemon.wait_server(server)
     number = server.admin_connection.thread_id()
+    daemon.wait_idle(server, number)  # its server has told who that is
     daemon.query(f"kill query {number} /* just so */", server.name)
     entry = journal.recv(65536).decode().splitlines()
     for field in ("PRIORITY=5", "DBPS_KILL_OUTCOME=missed", "DBPS_KILL_CALLER=root",
@@ -250,6 +251,7 @@ def test_the_journal(t):
     daemon.env["JOURNAL_STREAM"] = "1:1"
     daemon.start()
     daemon.wait_server(server)
+    daemon.wait_idle(server, number)
     daemon.query(f"kill query {number}", server.name)
     with open(daemon.log) as f:
         check(any(line.startswith("<5>kill 2 by root") for line in f), "the line")
