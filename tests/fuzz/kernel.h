@@ -107,6 +107,26 @@ static void cancel_check(struct dbps_session *s, __u32 outcome, __u32 error)
 		kernel->acts[kernel->n_acts++] = (struct act){s->sequence, outcome, error};
 }
 
+/* A PostgreSQL session never comes here: its part of the session code is left out. */
+#define DBPS_BPF_PGSQL_H
+
+static int pgsql_tap_received(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
+{
+	(void)base;
+	(void)n;
+	(void)requested;
+	CHECK(!r);
+	return 0;
+}
+
+static int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n)
+{
+	(void)base;
+	(void)n;
+	CHECK(!r);
+	return 0;
+}
+
 /* The library's plaintext has a record of its own, which here is a session of its own. */
 static void plain_note(struct dbps_session *s)
 {
