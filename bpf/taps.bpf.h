@@ -129,11 +129,27 @@ static __always_inline bool tap_is_postgres(struct task_struct *task)
 	       (comm[4] == 'g' || comm[4] == 'm');
 }
 
-/* Whether a socket that is no session's may become one of PostgreSQL's: told by the first letters
- * of the process, almost always by the first. */
+/*
+ * Whether a socket that is no session's may become one of PostgreSQL's: told by the name of the
+ * process. A host without PostgreSQL does not look at names.
+ */
 static __always_inline bool tap_may_start(int ret)
 {
-	return ret > 0 && tap_is_postgres(bpf_get_current_task_btf());
+	const struct dbps_control *control = control_get();
+
+	return control && control->postgres && ret > 0 &&
+	       tap_is_postgres(bpf_get_current_task_btf());
+}
+
+/* PostgreSQL starts, now or after dbpsd; the daemon looks for those that run already. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(dbps_exec, struct task_struct *task)
+{
+	struct dbps_control *control = control_get();
+
+	if (control && tap_is_postgres(task))
+		control->postgres = 1;
+	return 0;
 }
 
 static __noinline int tap_start(struct sock *sk, int ret);

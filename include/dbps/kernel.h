@@ -128,6 +128,7 @@ struct dbps_control {
 	__u64 signal_sequence; /* one: the statement that must execute; 0: whatever */
 	__u32 signal;	       /* one: to be sent to the session's process; 0: none */
 	__u32 signalled;       /* one: enum dbps_signalled */
+	__u32 postgres; /* a process called postgres is or was there: its first packets count */
 
 	struct dbps_cancel_key slot_key; /* slot: which cancel */
 	__u32 slot_wish;		 /* slot: enum dbps_slot_wish */

@@ -86,6 +86,11 @@ int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *r
 	return 0;
 }
 
+void dbps_kernel_expect_postgres(struct dbps_kernel *kernel)
+{
+	(void)kernel;
+}
+
 /* The processes here use no TLS. */
 int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
 			     struct dbps_library **ret_library, char *ret_text)

@@ -43,6 +43,7 @@ enum kernel_map {
 enum kernel_link {
 	LINK_RECV,
 	LINK_SEND,
+	LINK_EXEC,
 	LINK_SNAPSHOT,
 	LINK_JOIN,
 	LINK_ADOPT,
@@ -145,6 +146,12 @@ int kernel_arm_at(struct dbps_kernel *kernel, const struct dbps_place *place,
  */
 void kernel_plain_sweep(struct dbps_kernel *kernel, const struct kernel_reading *rows,
 			__u64 begin_ns);
+
+/**
+ * @brief After a take-over: the probes ended with the daemon before, so of each plaintext record
+ * bytes may be missing. It counts again from the next request that is seen to begin.
+ */
+void kernel_plain_reframe(struct dbps_kernel *kernel);
 
 /** @brief Make LINK_ONE this daemon's own. 0 or a negative errno. */
 int kernel_one_open(struct dbps_kernel *kernel);

@@ -34,6 +34,12 @@ int dbps_kernel_open(const struct dbps_kernel_options *options, struct dbps_kern
 /** @brief Detach, remove the pins, release everything. NULL is fine. */
 void dbps_kernel_close(struct dbps_kernel *kernel);
 
+/**
+ * @brief A process called postgres runs: its connections are looked at from now on. The kernel side
+ * sees by itself those that start later.
+ */
+void dbps_kernel_expect_postgres(struct dbps_kernel *kernel);
+
 /** @return True when an earlier daemon's pins were taken over instead of loading anew. */
 bool dbps_kernel_taken_over(const struct dbps_kernel *kernel);
 

@@ -277,6 +277,59 @@ int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
 	return 0;
 }
 
+/* ---------------------------------------------------------------- records ------------------- */
+
+static struct dbps_record *new_record(const struct dbps_kernel *kernel)
+{
+	return malloc(dbps_record_size(kernel->text_bytes));
+}
+
+/* As the kernel side does when framing is lost (session_unframe()). No probe runs yet. */
+static void reframe(struct dbps_session *s)
+{
+	s->flags &= ~DBPS_FRAMED_IN;
+	s->flags |= DBPS_RESYNCED;
+	memset(&s->in, 0, sizeof(s->in));
+	memset(&s->out, 0, sizeof(s->out));
+	if (s->gen & 1) /* a probe died under the lock */
+		s->gen++;
+	if (s->phase >= DBPS_PHASE_IDLE)
+		s->phase = DBPS_PHASE_UNKNOWN;
+}
+
+/* All keys of the map; first all, as an entry that is written moves. Owned by the caller. */
+static __u64 *all_cookies(int fd, size_t *ret_n)
+{
+	__u64 *cookies = NULL, *more, cookie;
+	size_t n = 0;
+
+	while (!bpf_map_get_next_key(fd, n ? &cookies[n - 1] : NULL, &cookie)) {
+		more = realloc(cookies, (n + 1) * sizeof(*cookies));
+		if (!more)
+			break;
+		cookies = more;
+		cookies[n++] = cookie;
+	}
+	*ret_n = n;
+	return cookies;
+}
+
+void kernel_plain_reframe(struct dbps_kernel *kernel)
+{
+	_cleanup_free_ struct dbps_record *record = new_record(kernel);
+	_cleanup_free_ __u64 *cookies = NULL;
+	int fd = kernel->map_fd[MAP_PLAIN];
+	size_t n;
+
+	cookies = all_cookies(fd, &n);
+	for (size_t i = 0; record && i < n; i++) {
+		if (bpf_map_lookup_elem(fd, &cookies[i], record))
+			continue;
+		reframe(&record->s);
+		bpf_map_update_elem(fd, &cookies[i], record, BPF_EXIST);
+	}
+}
+
 /* ---------------------------------------------------------------- sweep --------------------- */
 
 static int compare_cookies(const void *a, const void *b)
@@ -325,7 +378,7 @@ void kernel_plain_sweep(struct dbps_kernel *kernel, const struct kernel_reading 
 		return;
 	kernel->swept_ns = begin_ns;
 	cookies = encrypted(rows, &n);
-	record = malloc(sizeof(*record) + kernel->text_bytes + DBPS_DB_MAX + 64);
+	record = new_record(kernel);
 	if (!cookies || !record)
 		return;
 	do {

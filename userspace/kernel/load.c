@@ -49,7 +49,7 @@ static const char *const map_names[MAP_N] = {
 static const char *const link_names[LINK_N] = {
 	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send",	[LINK_SNAPSHOT] = "dbps_snapshot",
 	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
-	[LINK_ONE] = "dbps_one",   [LINK_SLOT] = "dbps_slot",
+	[LINK_EXEC] = "dbps_exec", [LINK_ONE] = "dbps_one",	[LINK_SLOT] = "dbps_slot",
 };
 
 static const char *const prog_names[PROG_N] = {
@@ -204,6 +204,7 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	fd[LINK_JOIN] = attach_iter(skel->progs.dbps_join, NULL);
 	fd[LINK_SLOT] = attach_iter(skel->progs.dbps_slot, skel->maps.dbps_slots);
 	fd[LINK_ONE] = attach_iter(skel->progs.dbps_one, NULL);
+	fd[LINK_EXEC] = attach_tap(skel->progs.dbps_exec);
 	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
 	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);
 	for (int i = 0; i < LINK_N; i++) {
@@ -537,6 +538,8 @@ static int kernel_start(struct dbps_kernel *kernel, const struct dbps_kernel_opt
 		r = kernel_slots_begin(kernel);
 	if (r)
 		return say_why(ret_why, r, "cannot map the BPF maps: %s", strerror(-r));
+	if (kernel->taken_over)
+		kernel_plain_reframe(kernel);
 	kernel_watches_clear(kernel);
 	return 0;
 }
@@ -582,6 +585,11 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	pthread_cond_destroy(&kernel->slots_changed);
 	pthread_cond_destroy(&kernel->any_changed);
 	free(kernel);
+}
+
+void dbps_kernel_expect_postgres(struct dbps_kernel *kernel)
+{
+	kernel->control->postgres = 1;
 }
 
 bool dbps_kernel_taken_over(const struct dbps_kernel *kernel)

@@ -455,6 +455,8 @@ static void look_at_known_names(struct dbps_registry *registry, DIR *proc, uint3
 			continue;
 		if (netns && (dbps_process_namespace(pid, "net", &its) < 0 || its != netns))
 			continue;
+		if (dbps_engine_of_executable(name) == DBPS_ENGINE_POSTGRES)
+			dbps_kernel_expect_postgres(registry->kernel);
 		r = look_at(registry, pid);
 		if (r < 0 && r != -ESRCH && r != -ENOENT)
 			log_errno(r, "look at process %d (%s)", pid, name);
