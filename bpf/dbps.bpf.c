@@ -25,7 +25,7 @@ static __always_inline void dbps_pgsql_on_end(struct dbps_record *r, __u32 error
 static __always_inline void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement);
 static __always_inline void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement);
 static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
-						  const struct dbps_pgsql_head *h);
+						  const struct dbps_pgsql_head *h, __u32 have);
 #include "dbps/pgsql.h"
 
 #include "slots.bpf.h"

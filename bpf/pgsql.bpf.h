@@ -40,25 +40,27 @@ struct pgsql_version {
 	char text[DBPS_VERSION_MAX];
 };
 
-/* The server's version, once. */
-__noinline int pgsql_version_note(__u32 server, const struct pgsql_version *version)
+/* The server's version, of at most n bytes, once. */
+__noinline int pgsql_version_note(__u32 server, const struct pgsql_version *version, __u32 n)
 {
 	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &server);
 	__u32 len = 0;
 
 	if (!seen || !version || seen->version_len)
 		return 0;
-	for (; len < DBPS_VERSION_MAX - 1 && version->text[len]; len++)
+	for (; len < DBPS_VERSION_MAX - 1 && len < n && version->text[len]; len++)
 		seen->version[len] = version->text[len];
 	seen->version_len = (__u8)len;
 	return 0;
 }
 
 static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
-						  const struct dbps_pgsql_head *h)
+						  const struct dbps_pgsql_head *h, __u32 have)
 {
-	pgsql_version_note(r->s.server_tgid,
-			   (const struct pgsql_version *)(h->b + sizeof("server_version")));
+	const __u32 name = sizeof("server_version");
+
+	pgsql_version_note(r->s.server_tgid, (const struct pgsql_version *)(h->b + name),
+			   have - name);
 }
 
 /* ------------------------------------------------------------------ the bytes of a call ----- */

@@ -8,7 +8,8 @@
  *   dbps_pgsql_on_end(record, error)         ReadyForQuery was sent; error: DBPS_SQLSTATE() or 0
  *   dbps_pgsql_on_parse(record, statement)   the request is the Parse of a named statement
  *   dbps_pgsql_on_close(record, statement)   it is no more, or its text is not sure
- *   dbps_pgsql_on_version(record, h)         h is a ParameterStatus "server_version"
+ *   dbps_pgsql_on_version(record, h, have)   h is a ParameterStatus "server_version" of so many
+ *                                            bytes
  *
  * Invariants:
  * 1. Every message is followed by position, over any cut between calls.
@@ -442,22 +443,22 @@ PGSQL_INLINE int pgsql_message_begin(struct dbps_stream *stream)
 /* Bytes of the request that is kept: type, then body; a first packet without type. */
 PGSQL_INLINE int pgsql_keep(struct dbps_record *r, const struct dbps_span *span, __u32 pos, __u32 n)
 {
-	__u32 got = r->s.in.got, off = got + (r->s.phase != DBPS_PHASE_GREETED), keep = n;
+	__u32 type = r->s.phase != DBPS_PHASE_GREETED, got = r->s.in.got, off = got + type;
+	__u32 cap = DBPS_BODY_CAP - 1 + type, keep = n;
 
 	if (!got) {
 		r->request.body[0] = r->s.in.seq;
 		if (keep > DBPS_BODY_CAP - 1)
 			keep = DBPS_BODY_CAP - 1;
-		if (dbps_span_read(span, pos, dbps_body(r) + (r->s.phase != DBPS_PHASE_GREETED),
-				   keep))
+		if (dbps_span_read(span, pos, dbps_body(r) + type, keep))
 			return -1;
 		r->request.have = off + keep;
-	} else if (off < DBPS_BODY_CAP) {
+	} else if (off < cap) {
 		if (n > DBPS_DB_MAX)
 			n = DBPS_DB_MAX;
 		if (dbps_span_read(span, pos, dbps_body(r) + off, n))
 			return -1;
-		r->request.have = off + n < DBPS_BODY_CAP ? off + n : DBPS_BODY_CAP;
+		r->request.have = off + n < cap ? off + n : cap;
 	}
 	r->request.len = off + n;
 	return (int)n;
@@ -740,20 +741,20 @@ PGSQL_INLINE void pgsql_ready(struct dbps_record *r, __u32 status)
 }
 
 /* CommandComplete: DISCARD ALL and DEALLOCATE drop prepared statements. */
-PGSQL_INLINE void pgsql_complete(struct dbps_record *r, const struct dbps_pgsql_head *h)
+PGSQL_INLINE void pgsql_complete(struct dbps_record *r, const struct dbps_pgsql_head *h, __u32 have)
 {
 	r->s.results++;
-	if (pgsql_begins(h->b, "DEAL", 4) || pgsql_begins(h->b, "DISC", 4))
+	if (have > 4 && (pgsql_begins(h->b, "DEAL", 4) || pgsql_begins(h->b, "DISC", 4)))
 		r->s.prepare_era++;
 }
 
 /* A setting that the server reports. */
 PGSQL_INLINE void pgsql_status(struct dbps_record *r, const struct dbps_pgsql_head *h, __u32 have)
 {
-	const __u32 name = sizeof("application_name");
+	const __u32 name = sizeof("application_name"), version = sizeof("server_version");
 
-	if (have < DBPS_PGSQL_HEAD && pgsql_is(h->b, "server_version"))
-		dbps_pgsql_on_version(r, h);
+	if (have > version && have < DBPS_PGSQL_HEAD && pgsql_is(h->b, "server_version"))
+		dbps_pgsql_on_version(r, h, have);
 	if (have < name + 1 || !pgsql_is(h->b, "application_name"))
 		return;
 	pgsql_take_program(&r->s, (const struct pgsql_program *)(h->b + name), have - name - 1);
@@ -776,13 +777,15 @@ DBPS_STEP_FN int pgsql_answer(struct dbps_record *r, const struct dbps_pgsql_hea
 		pgsql_error(r, h, have);
 		break;
 	case 'C':
-		pgsql_complete(r, h);
+		pgsql_complete(r, h, have);
 		break;
 	case '1':
 		if (r->pg.parses)
 			r->pg.parses--;
 		break;
 	case 'K':
+		if (have < 4)
+			break;
 		s->id = pgsql_u32(h->b);
 		s->flags |= DBPS_KNOWN_ID;
 		break;
@@ -913,7 +916,7 @@ PGSQL_INLINE int pgsql_answer_step(struct pgsql_feed *f)
 	struct dbps_stream *out = &f->r->s.out;
 	int n;
 
-	if (f->pos >= f->total)
+	if (f->pos >= f->total || f->r->s.phase == DBPS_PHASE_CLOSED)
 		return 1;
 	if (!out->left && !out->hdr_have) {
 		n = pgsql_answer_window(f);
@@ -947,9 +950,9 @@ PGSQL_INLINE __u32 pgsql_encryption(struct dbps_record *r, const struct dbps_spa
 	__u8 answer;
 
 	r->pg.asked = 0;
-	r->pg.waits = 0;
 	if (dbps_span_read(span, 0, &answer, 1) || answer == 'E')
-		return 0;
+		return 0; /* and it closes the connection */
+	r->pg.waits = 0;
 	if (answer == 'S' || answer == 'G') {
 		r->s.flags |= DBPS_TLS | DBPS_KNOWN_ID;
 		r->s.phase = DBPS_PHASE_AUTH;
@@ -973,6 +976,8 @@ PGSQL_INLINE int pgsql_sent(struct dbps_record *r, const struct dbps_span *span,
 	if (r->s.flags & DBPS_TLS)
 		return 0;
 	DBPS_LOOP(PGSQL_MESSAGES_MAX, pgsql_answer_loop, &f);
+	if (r->s.phase == DBPS_PHASE_CLOSED)
+		return 0;
 	if (f.broken || f.pos < n)
 		return -1;
 	if (!r->pg.held_len || r->pg.waits)

@@ -28,7 +28,20 @@
  *     followed has ended (session_waits). WHOLE sees that at the next request.
  */
 #include "kernel.h"
+
+#define PACKET_MAX MYSQL_PACKET_FULL
+
+static size_t moves_header(uint8_t to[5], unsigned int mark, size_t n)
+{
+	to[0] = (uint8_t)n;
+	to[1] = (uint8_t)(n >> 8);
+	to[2] = (uint8_t)(n >> 16);
+	to[3] = (uint8_t)mark;
+	return 4;
+}
+
 #include "moves.h"
+#include "same.h"
 
 /* Bits of the setup. */
 enum {
@@ -215,93 +228,6 @@ static void play(struct player *p, const struct move *move, const __u8 *bytes, s
 
 /* ---------------------------------------------------------------- comparing ----------------- */
 
-static void same_number(const char *name, __u64 a, __u64 b)
-{
-	if (a == b)
-		return;
-	fprintf(stderr, "%s: %llu or %llu\n", name, (unsigned long long)a, (unsigned long long)b);
-	abort();
-}
-
-#define SAME(field)	     same_number(#field, a->field, b->field)
-#define SAME_BYTES(field, n) CHECK(!memcmp(a->field, b->field, n))
-
-static void same_statement(const struct dbps_session *a, const struct dbps_session *b)
-{
-	SAME(phase);
-	SAME(command);
-	SAME(sequence);
-	SAME(end_ns);
-	SAME(rows);
-	SAME(errors);
-	SAME(last_error);
-	SAME(status);
-	SAME(results);
-	SAME(text_off);
-	SAME(text_len);
-	SAME(stmt_id);
-	SAME(last_stmt_id);
-	SAME(lost);
-	if (a->phase == DBPS_PHASE_DEFS || a->phase == DBPS_PHASE_PREPARE_DEFS)
-		SAME(defs_left);
-}
-
-static void same_times(const struct dbps_session *a, const struct dbps_session *b)
-{
-	SAME(start_ns);
-	if (a->flags & DBPS_IN_TRANSACTION)
-		SAME(trx_start_ns);
-}
-
-static void same_login(const struct dbps_session *a, const struct dbps_session *b)
-{
-	SAME(caps);
-	SAME(attr_pid);
-	SAME(prepare_era);
-	SAME(user_len);
-	SAME(db_len);
-	SAME(program_len);
-	SAME_BYTES(user, a->user_len);
-	SAME_BYTES(db, a->db_len);
-	SAME_BYTES(program, a->program_len);
-}
-
-static void same_stream(const struct dbps_stream *a, const struct dbps_stream *b)
-{
-	SAME(left);
-	SAME(hdr_have);
-	SAME(full);
-	SAME_BYTES(hdr, a->hdr_have);
-	if (!a->left && !a->full)
-		return;
-	SAME(got);
-	SAME(seq);
-	SAME(skip);
-}
-
-static void same_request(const struct dbps_request *a, const struct dbps_request *b)
-{
-	SAME(len);
-	SAME(have);
-	SAME_BYTES(body, a->have);
-}
-
-static void same_kernel(const struct kernel *a, const struct kernel *b)
-{
-	for (size_t i = 0; i < DBPS_LOSS_N; i++)
-		SAME(losses[i]);
-	SAME(n_acts);
-	SAME_BYTES(acts, a->n_acts * sizeof(*a->acts));
-	for (size_t i = 0; i < PREPARED_N; i++) {
-		CHECK(!a->prepared[i].request == !b->prepared[i].request);
-		if (!a->prepared[i].request)
-			continue;
-		SAME(prepared[i].key.era);
-		SAME(prepared[i].key.stmt_id);
-		same_request(a->prepared[i].request, b->prepared[i].request);
-	}
-}
-
 static void same_flags(__u32 a, __u32 b)
 {
 	__u32 rest = ~(__u32)(DBPS_READS_APART | DBPS_READS_EXACT); /* 2 */
@@ -327,13 +253,13 @@ static void same(const struct player *p, const struct player *q)
 	same_login(a, b);
 	SAME(bytes_out);
 	if (is_followed(a))
-		same_stream(&a->out, &b->out);
+		same_stream(&a->out, &b->out, a->out.hdr_have);
 	same_kernel(&p->kernel, &q->kernel);
 	if (is_unread(p) || is_unread(q))
 		return; /* 3 */
 	SAME(bytes_in);
 	if (is_followed(a))
-		same_stream(&a->in, &b->in);
+		same_stream(&a->in, &b->in, a->in.hdr_have);
 	if (!a->in.left || a->in.got) /* 3 */
 		same_request(&p->kernel.record->request, &q->kernel.record->request);
 }

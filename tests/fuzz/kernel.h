@@ -1,7 +1,8 @@
 /*
- * The kernel's own session code (bpf/session.bpf.h and the MySQL step) in this process. What it
- * asks of the kernel is answered here, and every read is held to the bytes that the call moved and
- * to one buffer of the record; the record is as large as the map's value.
+ * The kernel's own session code (bpf/session.bpf.h and both steps) in this process. What it asks of
+ * the kernel is answered here, and every read is held to the bytes that the call moved, or that the
+ * server has in its buffer, and to one buffer of the record; the record is as large as the map's
+ * value.
  */
 #ifndef FUZZ_KERNEL_H
 #define FUZZ_KERNEL_H
@@ -32,12 +33,15 @@ struct kernel {
 	__u64 now;
 	const __u8 *call; /* the bytes that the call under way moved */
 	size_t call_n;
+	const __u8 *buffer; /* what the last call read, which a PostgreSQL comes to later */
+	size_t buffer_n;
 	bool fault; /* they cannot be read */
 	struct dbps_window *window;
 	__u8 garbage; /* what memory that nobody set holds */
 	struct prepared prepared[PREPARED_N];
 	size_t n_prepared;
 	__u64 losses[DBPS_LOSS_N];
+	struct dbps_server_seen server;
 	struct act acts[ACTS_MAX];
 	size_t n_acts;
 	bool unframed; /* the framing was lost at some time */
@@ -56,9 +60,9 @@ struct dbps_span {
 };
 
 /* The maps that the session code uses, by name. */
-enum map { MAP_PREPARED, MAP_WINDOWS, MAP_IDS };
+enum map { MAP_PREPARED, MAP_WINDOWS, MAP_IDS, MAP_SERVERS };
 static const enum map dbps_prepared = MAP_PREPARED, dbps_windows = MAP_WINDOWS,
-		      dbps_ids __attribute__((unused)) = MAP_IDS;
+		      dbps_ids __attribute__((unused)) = MAP_IDS, dbps_servers = MAP_SERVERS;
 
 UNTRACED_BEGIN
 /* A read into the record stays in one of its buffers. */
@@ -66,16 +70,23 @@ static void check_target(const void *dst, size_t n)
 {
 	struct dbps_record *r = kernel->record;
 	size_t body = dbps_request_size(kernel->text_bytes) - offsetof(struct dbps_request, body);
+	bool of_step;
 
 	if (!lies_in(dst, 1, r, dbps_record_size(kernel->text_bytes)))
 		return;
-	CHECK(lies_in(dst, n, r->s.in.hdr, 4) || lies_in(dst, n, r->s.out.hdr, 4) ||
-	      lies_in(dst, n, &r->head, sizeof(r->head)) || lies_in(dst, n, dbps_body(r), body));
+	if (r->s.flags & DBPS_PGSQL)
+		of_step = lies_in(dst, n, &r->pg.head, sizeof(r->pg.head)) ||
+			  lies_in(dst, n, &r->pg.call, sizeof(r->pg.call));
+	else
+		of_step = lies_in(dst, n, &r->head, sizeof(r->head));
+	CHECK(lies_in(dst, n, r->s.in.hdr, 4) || lies_in(dst, n, r->s.out.hdr, 4) || of_step ||
+	      lies_in(dst, n, dbps_body(r), body));
 }
 
 static long bpf_probe_read_user(void *dst, __u32 n, const void *src)
 {
-	CHECK(lies_in(src, n, kernel->call, kernel->call_n));
+	CHECK(lies_in(src, n, kernel->call, kernel->call_n) ||
+	      lies_in(src, n, kernel->buffer, kernel->buffer_n));
 	check_target(dst, n);
 	if (kernel->fault) {
 		memset(dst, 0, n);
@@ -107,26 +118,6 @@ static void cancel_check(struct dbps_session *s, __u32 outcome, __u32 error)
 		kernel->acts[kernel->n_acts++] = (struct act){s->sequence, outcome, error};
 }
 
-/* A PostgreSQL session never comes here: its part of the session code is left out. */
-#define DBPS_BPF_PGSQL_H
-
-static int pgsql_tap_received(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
-{
-	(void)base;
-	(void)n;
-	(void)requested;
-	CHECK(!r);
-	return 0;
-}
-
-static int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n)
-{
-	(void)base;
-	(void)n;
-	CHECK(!r);
-	return 0;
-}
-
 /* The library's plaintext has a record of its own, which here is a session of its own. */
 static void plain_note(struct dbps_session *s)
 {
@@ -155,6 +146,8 @@ static void *bpf_map_lookup_elem(const enum map *map, const void *key)
 		memset(kernel->window, kernel->garbage, sizeof(*kernel->window));
 		return kernel->window;
 	}
+	if (*map == MAP_SERVERS)
+		return &kernel->server;
 	CHECK(*map == MAP_PREPARED);
 	prepared = find_prepared(key);
 	return prepared ? prepared->request : NULL;
@@ -205,13 +198,20 @@ UNTRACED_END
                                                                                                    \
 		while (turns_ < (n) && !function((__u32)turns_, context))                          \
 			turns_++;                                                                  \
-		CHECK(turns_ <= kernel->call_n);                                                   \
+		CHECK(turns_ <= kernel->call_n + kernel->buffer_n);                                \
 	} while (0)
 
 static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used);
 static __always_inline void dbps_on_found(struct dbps_record *r, int found);
 static __always_inline void dbps_on_resync(struct dbps_session *s);
+static __always_inline void dbps_pgsql_on_begin(struct dbps_record *r);
+static __always_inline void dbps_pgsql_on_end(struct dbps_record *r, __u32 error);
+static __always_inline void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement);
+static __always_inline void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement);
+static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
+						  const struct dbps_pgsql_head *h, __u32 have);
 #include "dbps/mysql.h"
+#include "dbps/pgsql.h"
 
 #include "../../bpf/session.bpf.h"
 
@@ -247,8 +247,13 @@ static void check_record(const struct kernel *k)
 	CHECK(s->phase < DBPS_PHASE_N);
 	CHECK(s->user_len <= DBPS_USER_MAX && s->db_len <= DBPS_DB_MAX);
 	CHECK(s->program_len <= DBPS_PROGRAM_MAX);
-	CHECK(s->in.hdr_have <= MYSQL_HEADER_UNREAD && s->out.hdr_have <= 3);
-	CHECK(s->in.left <= MYSQL_PACKET_FULL && s->out.left <= MYSQL_PACKET_FULL);
+	if (s->flags & DBPS_PGSQL) {
+		CHECK(s->in.hdr_have <= 4 && s->out.hdr_have <= 4);
+		CHECK(s->in.left <= PGSQL_MESSAGE_MAX && s->out.left <= PGSQL_MESSAGE_MAX);
+	} else {
+		CHECK(s->in.hdr_have <= MYSQL_HEADER_UNREAD && s->out.hdr_have <= 3);
+		CHECK(s->in.left <= MYSQL_PACKET_FULL && s->out.left <= MYSQL_PACKET_FULL);
+	}
 	CHECK(q->have <= q->len && q->have <= k->text_bytes + 1);
 	CHECK(!(s->flags & DBPS_HAS_TEXT) || dbps_session_executes(s));
 	CHECK(s->phase != DBPS_PHASE_DEFS || (s->defs_left && s->defs_left <= 0xffff));
@@ -277,6 +282,8 @@ UNTRACED_END
 static void kernel_received(struct kernel *k, const __u8 *bytes, size_t n, __u64 requested)
 {
 	kernel_call(k, bytes, n);
+	k->buffer = bytes;
+	k->buffer_n = n;
 	if (n != 4 || !mysql_skips_header(&k->record->s))
 		session_received(k->record, (__u64)bytes, (__u32)n, requested);
 	kernel_after(k);

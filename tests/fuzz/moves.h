@@ -4,26 +4,29 @@
  *
  * Three bytes of setup: what differs between sessions, then the seed of the cuts. A move is a byte
  * of kind and marks and what belongs to the kind, cut short by the end of the input:
- *   packet  u8 sequence, length, payload
+ *   packet  u8 mark (MySQL: sequence, PostgreSQL: type), length, payload
  *   bytes   length, bytes
  *   other   nothing
  * A length is a u8, or a u16 with MOVE_LONG.
+ *
+ * The includer says:
+ *   PACKET_MAX                    payload bytes of a filled packet
+ *   moves_header(to, mark, n)     writes a packet's header; returns its length, at most 5
  */
 #ifndef FUZZ_MOVES_H
 #define FUZZ_MOVES_H
 
 #include "check.h"
 
-#define MOVES_MAX  256
-#define INPUT_MAX  8192
-#define PACKET_MAX 0xffffffu
+#define MOVES_MAX 256
+#define INPUT_MAX 8192
 
 enum move_kind {
 	MOVE_READ_PACKET,
 	MOVE_SENT_PACKET,
 	MOVE_READ_BYTES,
 	MOVE_SENT_BYTES,
-	MOVE_READ_FULL, /* a packet of 0xffffff bytes, which the next one goes on */
+	MOVE_READ_FULL, /* a packet of PACKET_MAX bytes; MySQL: which the next one goes on */
 	MOVE_SENT_FULL,
 	MOVE_WAIT, /* the server looks for bytes, and there are none */
 	MOVE_EVENT,
@@ -55,7 +58,7 @@ struct moves {
 	size_t n;
 	struct move move[MOVES_MAX];
 	size_t used;
-	uint8_t bytes[INPUT_MAX + 4 * MOVES_MAX];
+	uint8_t bytes[INPUT_MAX + 5 * MOVES_MAX];
 };
 
 struct moves_input {
@@ -100,24 +103,20 @@ static void moves_fill(struct moves *moves, struct move *move, unsigned int op,
 		       struct moves_input *input)
 {
 	enum move_kind kind = op & MOVE_KIND;
-	uint8_t header[4] = {0};
+	bool is_packet = kind != MOVE_READ_BYTES && kind != MOVE_SENT_BYTES;
+	unsigned int mark = is_packet ? moves_u8(input) : 0;
+	uint8_t header[5];
 	size_t n;
 
-	if (kind != MOVE_READ_BYTES && kind != MOVE_SENT_BYTES)
-		header[3] = (uint8_t)moves_u8(input);
 	n = moves_u8(input);
 	if (op & MOVE_LONG)
 		n |= moves_u8(input) << 8;
 	if (n > input->left)
 		n = input->left;
-	header[0] = (uint8_t)n;
-	header[1] = (uint8_t)(n >> 8);
-	if (kind == MOVE_READ_FULL || kind == MOVE_SENT_FULL) {
-		memset(header, 0xff, 3);
+	if (kind == MOVE_READ_FULL || kind == MOVE_SENT_FULL)
 		move->filled = PACKET_MAX - n;
-	}
-	if (kind != MOVE_READ_BYTES && kind != MOVE_SENT_BYTES)
-		moves_put(moves, move, header, sizeof(header));
+	if (is_packet)
+		moves_put(moves, move, header, moves_header(header, mark, n + move->filled));
 	moves_put(moves, move, input->at, n);
 	input->at += n;
 	input->left -= n;

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """Writes the first inputs of the fuzzers: seeds.py DIRECTORY, which gets a directory for each target.
 
-The conversations are those of tests/unit/test_step_mysql.c, as moves (moves.h); the statements are
+The conversations are those of tests/unit/test_step_mysql.c, as moves (moves.h), PostgreSQL's are in seeds_pgsql.py; the statements are
 those of test_session_mask.c and test_session_text.c. An input that found a bug becomes one of them.
 """
 import struct
 import sys
 from pathlib import Path
+
+import seeds_pgsql
 
 READ, SENT, READ_BYTES, SENT_BYTES, READ_FULL, SENT_FULL, WAIT, EVENT = range(8)
 JOIN, LONG = 8, 16
@@ -218,9 +220,9 @@ def config():
     yield "long", b"[access]\nprocess = " + b"x" * 300
 
 
-TARGETS = {"step_mysql": mysql_step, "wire": wire, "text": text, "console": console, "config": config}
-DICTIONARIES = {"step_mysql": "mysql.dict", "wire": "mysql.dict", "text": "sql.dict", "console": "sql.dict",
-                "config": "config.dict"}
+TARGETS = {"step_mysql": mysql_step, "step_pgsql": seeds_pgsql.step, "wire": wire, "text": text, "console": console, "config": config}
+DICTIONARIES = {"step_mysql": "mysql.dict", "step_pgsql": "pgsql.dict", "wire": "mysql.dict", "text": "sql.dict",
+                "console": "sql.dict", "config": "config.dict"}
 
 
 def write(target, directory):

@@ -58,7 +58,8 @@ static void dbps_pgsql_on_begin(struct dbps_record *r);
 static void dbps_pgsql_on_end(struct dbps_record *r, __u32 error);
 static void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement);
 static void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement);
-static void dbps_pgsql_on_version(struct dbps_record *r, const struct dbps_pgsql_head *h);
+static void dbps_pgsql_on_version(struct dbps_record *r, const struct dbps_pgsql_head *h,
+				  __u32 have);
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
@@ -162,9 +163,11 @@ static void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement)
 			prepared[i].statement = 0;
 }
 
-static void dbps_pgsql_on_version(struct dbps_record *r, const struct dbps_pgsql_head *h)
+static void dbps_pgsql_on_version(struct dbps_record *r, const struct dbps_pgsql_head *h,
+				  __u32 have)
 {
 	(void)r;
+	(void)have;
 	snprintf(version, sizeof(version), "%.100s", (const char *)h->b + 15);
 }
 
@@ -860,6 +863,40 @@ static void test_bad_messages(void **state)
 	free(r);
 }
 
+/* What lies behind a short message is not part of it. */
+static void test_short_messages(void **state)
+{
+	struct dbps_record *r;
+
+	(void)state;
+	log_in();
+	CLIENT('Q', "do\0");
+	SERVER('S', "server_version\0");
+	SERVER('C', "DE");
+	SERVER('K', "\1\2");
+	SERVER('Z', "I");
+	r = tells(LOGIN "Query:do|00000|I\n");
+	assert_int_equal(r->s.prepare_era, 0);
+	assert_int_equal(r->s.id, 0x1234);
+	assert_string_equal(version, "15.18 (Debian)");
+	free(r);
+}
+
+/* The connection ends with that answer. */
+static void test_request_answered_with_an_error(void **state)
+{
+	struct dbps_record *r;
+
+	(void)state;
+	talk.n = 0;
+	CLIENT(0, "\4\322\26\57");
+	SERVER('E', "SFATAL\0C53300\0\0");
+	r = tells("");
+	assert_true(r->pg.waits);
+	assert_false(r->s.flags & DBPS_TLS);
+	free(r);
+}
+
 /* An async change of the program's name, as SET application_name reports it. */
 static void test_program_changes(void **state)
 {
@@ -902,6 +939,8 @@ int main(void)
 		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_joined_in_an_answer),
 		cmocka_unit_test(test_bad_messages),
+		cmocka_unit_test(test_short_messages),
+		cmocka_unit_test(test_request_answered_with_an_error),
 		cmocka_unit_test(test_program_changes),
 	};
 

@@ -1,0 +1,384 @@
+/*
+ * The PostgreSQL step under any moves of bytes: no access outside of what it owns, no loop without
+ * end, and sessions that do not depend on how the bytes were cut.
+ *
+ * The moves are played to three servers at once and the sessions compared after each move:
+ *   WHOLE  reads and sends as much in one call as a backend does, 8 KiB
+ *   CUT    the same in pieces
+ *   BYTES  a byte a call
+ *
+ * Each is a backend: it reads no further while it owes an answer (invariant 2 of the step), and a
+ * call ends behind each message that it flushes, for it turns to the client then (4). What it has
+ * read stays in its buffer. MOVE_WAIT is one that looks for more although it owes an answer.
+ *
+ * These differences are right, and where they end a comparison no other can begin again:
+ *  1. When a move was made is told, not when its last piece was: time stands still during a move.
+ *  2. What one has read and not come to, another has not read yet: `bytes_in` is the same when all
+ *     have read everything.
+ *  3. Where the framing was lost (a message that is none, bytes that could not be read, an event
+ *     that was not followed) the cut decides where it is found again. It has to be lost in the same
+ *     move, unless bytes cannot be read: which of them are, the cut decides.
+ *  4. One that looks for more although it owes an answer has lost what it did not come to.
+ */
+#include "kernel.h"
+
+/* Bytes of a filled message: more than a buffer. */
+#define PACKET_MAX 20000u
+
+static size_t moves_header(uint8_t to[5], unsigned int mark, size_t n)
+{
+	size_t len = n + 4;
+
+	to[0] = (uint8_t)mark;
+	to[1] = (uint8_t)(len >> 24);
+	to[2] = (uint8_t)(len >> 16);
+	to[3] = (uint8_t)(len >> 8);
+	to[4] = (uint8_t)len;
+	return 5;
+}
+
+#include "moves.h"
+#include "same.h"
+
+/* What the client has sent in all: beyond that it is quiet. */
+#define STREAM_MAX (256 * 1024)
+
+/* Bits of the setup. */
+enum {
+	SETUP_TEXT = 3,
+	SETUP_START = 12,
+	SETUP_START_SHIFT = 2,
+	SETUP_VECTOR = 32, /* calls do not tell how much they ask for */
+};
+
+enum start {
+	START_STARTED,
+	START_FRAMED,  /* logged in */
+	START_JOINED,  /* older than dbps, and idle by the process's title */
+	START_UNKNOWN, /* the same, and nothing is known */
+};
+
+enum player_kind { WHOLE, CUT, BYTES, PLAYERS };
+
+/* Where a message of the server ends, told apart from the step. */
+struct framer {
+	__u8 header[5];
+	__u32 have;
+	__u32 left;
+	__u32 got;
+	__u32 code; /* the first four bytes of the body */
+};
+
+struct player {
+	enum player_kind kind;
+	struct kernel kernel;
+	unsigned int rng;
+	bool vector;
+	size_t at; /* in the client's stream: what it has read */
+	struct framer framer;
+	bool odd; /* did what rule 4 tells */
+};
+
+static struct player players[PLAYERS];
+static struct moves moves;
+
+static __u8 stream[STREAM_MAX];
+static size_t stream_n;
+static __u8 filled[PACKET_MAX + 5];
+
+UNTRACED_BEGIN
+/* ---------------------------------------------------------------- a backend ----------------- */
+
+static unsigned int next_random(struct player *p)
+{
+	p->rng = p->rng * 1103515245 + 12345;
+	return p->rng >> 16 & 0x7fff;
+}
+
+/* How much of n bytes the next call moves. The seed's low bits say in what style. */
+static size_t piece(struct player *p, size_t n)
+{
+	static const size_t most[4] = {1, 7, 60, 400};
+	size_t take = PGSQL_BUFFER;
+
+	if (p->kind == BYTES)
+		take = 1;
+	else if (p->kind == CUT)
+		take = next_random(p) % most[moves.seed & 3] + 1;
+	return take < n ? take : n;
+}
+
+/* It reads what is there until it owes an answer; `anyway`: even then. */
+static void read_on(struct player *p, bool anyway)
+{
+	p->odd |= anyway && p->kernel.record->pg.waits;
+	while (p->at < stream_n && (anyway || !p->kernel.record->pg.waits)) {
+		size_t take = piece(p, stream_n - p->at);
+
+		kernel_received(&p->kernel, stream + p->at, take, p->vector ? 0 : PGSQL_BUFFER);
+		p->at += take;
+	}
+}
+
+/* Whether a backend flushes behind this message: it reads on, or may. */
+static bool is_flushed(const struct framer *f)
+{
+	switch (f->header[0]) {
+	case 'Z':
+	case 'G':
+	case 'W':
+		return true;
+	case 'R':
+		return f->code != 0 && f->code != 12;
+	default:
+		return false;
+	}
+}
+
+/* Bytes up to the end of the next message that is flushed, or all n. */
+static size_t flushed_len(struct framer *f, const __u8 *bytes, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n) {
+		if (f->have < 5) {
+			f->header[f->have++] = bytes[i++];
+			if (f->have < 5)
+				continue;
+			f->left = pgsql_u32(f->header + 1);
+			f->left = f->left < 4 ? 0 : f->left - 4;
+			f->got = f->code = 0;
+		} else {
+			if (f->got++ < 4)
+				f->code = f->code << 8 | bytes[i];
+			f->left--;
+			i++;
+		}
+		if (f->left)
+			continue;
+		f->have = 0;
+		if (is_flushed(f))
+			break;
+	}
+	return i;
+}
+
+/* One byte answers a request for encryption; 'E' is an error's message. */
+static bool is_answer_to_request(const struct player *p, __u8 byte)
+{
+	return p->kernel.record->pg.asked && byte != 'E';
+}
+
+static void send_all(struct player *p, const __u8 *bytes, size_t n)
+{
+	size_t done = 0, end, take;
+
+	while (done < n) {
+		end = done + (is_answer_to_request(p, bytes[done])
+				      ? 1
+				      : flushed_len(&p->framer, bytes + done, n - done));
+		for (; done < end; done += take) {
+			take = piece(p, end - done);
+			kernel_sent(&p->kernel, bytes + done, take);
+		}
+		read_on(p, false);
+	}
+}
+
+static void play_event(struct player *p, enum move_event event)
+{
+	if (event == MOVE_CLOSED)
+		kernel_closed(&p->kernel);
+	else if (event == MOVE_LOST)
+		kernel_contended(&p->kernel);
+	else if (event == MOVE_UNKNOWN)
+		kernel_unseen(&p->kernel);
+}
+
+static void play(struct player *p, const struct move *move, const __u8 *bytes, size_t n)
+{
+	p->kernel.now++;
+	if (move->kind == MOVE_WAIT) {
+		read_on(p, true);
+		kernel_waits(&p->kernel, PGSQL_BUFFER);
+	}
+	if (move->kind == MOVE_EVENT)
+		play_event(p, move->event);
+	else if (move_is_read(move))
+		read_on(p, false);
+	else if (move_has_bytes(move))
+		send_all(p, bytes, n);
+}
+
+/* ---------------------------------------------------------------- comparing ----------------- */
+
+static void same_pgsql(const struct dbps_pgsql *a, const struct dbps_pgsql *b)
+{
+	SAME(bound);
+	SAME(parsed);
+	SAME(parses);
+	SAME(waits);
+	SAME(extended);
+	SAME(skips);
+	SAME(failed);
+	SAME(unnamed);
+	SAME(asked);
+	SAME(portal_next);
+	for (int i = 0; i < DBPS_PGSQL_PORTALS; i++) {
+		SAME(portals[i].portal);
+		SAME(portals[i].statement);
+	}
+}
+
+/* The type of a message is apart from its length; a first packet has none. */
+static __u32 gathered(const struct dbps_stream *stream, bool is_first)
+{
+	return stream->hdr_have && !is_first ? stream->hdr_have - 1u : stream->hdr_have;
+}
+
+static void same(const struct player *p, const struct player *q)
+{
+	const struct dbps_session *a = &p->kernel.record->s, *b = &q->kernel.record->s;
+
+	SAME(flags);
+	same_statement(a, b);
+	same_times(a, b);
+	same_login(a, b);
+	SAME(id);
+	SAME(sqlstate);
+	SAME(bytes_out);
+	if (p->at == stream_n && q->at == stream_n) /* 2 */
+		SAME(bytes_in);
+	same_kernel(&p->kernel, &q->kernel);
+	CHECK(!strncmp(p->kernel.server.version, q->kernel.server.version, DBPS_VERSION_MAX));
+	if (a->phase == DBPS_PHASE_CLOSED || a->flags & DBPS_TLS)
+		return;
+	same_stream(&a->in, &b->in, gathered(&a->in, a->phase == DBPS_PHASE_GREETED));
+	same_stream(&a->out, &b->out, gathered(&a->out, false));
+	same_request(&p->kernel.record->request, &q->kernel.record->request);
+	same_pgsql(&p->kernel.record->pg, &q->kernel.record->pg);
+}
+
+static void judge(const struct player *p, const struct player *q, bool *comparable)
+{
+	if (!*comparable)
+		return;
+	*comparable = !p->odd && !q->odd; /* 4 */
+	if (!*comparable)
+		return;
+	CHECK(p->kernel.unframed == q->kernel.unframed); /* 3 */
+	*comparable = !p->kernel.unframed;
+	if (*comparable)
+		same(p, q);
+}
+
+/* ---------------------------------------------------------------- a run --------------------- */
+
+static void begin(struct player *p, enum player_kind kind)
+{
+	static const __u32 text_bytes[4] = {DBPS_TEXT_DEFAULT, DBPS_TEXT_MIN, DBPS_TEXT_MIN + 1,
+					    DBPS_TEXT_MAX};
+	static const struct {
+		__u32 flags;
+		__u8 phase;
+	} starts[] = {
+		[START_STARTED] = {DBPS_FRAMED_IN, DBPS_PHASE_GREETED},
+		[START_FRAMED] = {DBPS_FRAMED_IN | DBPS_KNOWN_ID, DBPS_PHASE_IDLE},
+		[START_JOINED] = {DBPS_JOINED, DBPS_PHASE_IDLE},
+		[START_UNKNOWN] = {DBPS_JOINED, DBPS_PHASE_UNKNOWN},
+	};
+	enum start start = (moves.setup & SETUP_START) >> SETUP_START_SHIFT;
+	struct dbps_session *s;
+
+	memset(p, 0, offsetof(struct player, kernel));
+	memset(&p->rng, 0, sizeof(*p) - offsetof(struct player, rng));
+	p->kind = kind;
+	p->rng = moves.seed;
+	p->vector = moves.setup & SETUP_VECTOR;
+	kernel_begin(&p->kernel, text_bytes[moves.setup & SETUP_TEXT], (__u8)(0x5a + kind * 0x31));
+	s = &p->kernel.record->s;
+	s->flags = DBPS_PGSQL | starts[start].flags;
+	s->phase = starts[start].phase;
+	p->kernel.unframed = !(s->flags & DBPS_FRAMED_IN); /* 3 */
+}
+
+static void client_sends(const __u8 *bytes, size_t n)
+{
+	if (n > STREAM_MAX - stream_n)
+		return;
+	memcpy(stream + stream_n, bytes, n);
+	stream_n += n;
+}
+
+/* A move to all players. */
+static void play_all(const struct move *move, bool fault)
+{
+	const __u8 *bytes = move->bytes;
+	size_t n = move->n + move->filled;
+
+	if (move->filled) {
+		memset(filled, 'Z', sizeof(filled));
+		bytes = memcpy(filled, move->bytes, move->n);
+	}
+	if (move_is_read(move))
+		client_sends(bytes, n);
+	for (int i = 0; i < PLAYERS; i++) {
+		players[i].kernel.fault = fault;
+		play(&players[i], move, bytes, n);
+	}
+}
+
+static bool shows;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	shows = getenv("FUZZ_SHOW");
+	return 0;
+}
+
+/* For whoever looks into a failure: FUZZ_SHOW=1 fuzz_step_pgsql FILE. */
+static void show(const struct move *move)
+{
+	fprintf(stderr, "move %d%s, %zu bytes:", move->kind, move_is_read(move) ? " <" : "",
+		move->n + move->filled);
+	for (size_t i = 0; i < move->n && i < 48; i++)
+		fprintf(stderr, " %02x", move->bytes[i]);
+	fputc('\n', stderr);
+	for (int i = 0; i < PLAYERS; i++) {
+		const struct dbps_session *s = &players[i].kernel.record->s;
+
+		fprintf(stderr, "  %d: phase %u seq %llu in %u/%u out %u/%u flags %#x waits %u%s\n",
+			i, s->phase, (unsigned long long)s->sequence, s->in.hdr_have, s->in.left,
+			s->out.hdr_have, s->out.left, s->flags, players[i].kernel.record->pg.waits,
+			players[i].kernel.unframed ? " unframed" : "");
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	bool cut = true, bytes = true, fault = false;
+
+	moves_read(&moves, data, size);
+	stream_n = 0;
+	for (int i = 0; i < PLAYERS; i++)
+		begin(&players[i], (enum player_kind)i);
+	for (size_t i = 0; i < moves.n; i++) {
+		const struct move *move = &moves.move[i];
+
+		play_all(move, fault && move_has_bytes(move));
+		if (shows)
+			show(move);
+		if (fault && move_has_bytes(move))
+			cut = bytes = fault = false; /* 3 */
+		fault |= move->kind == MOVE_EVENT && move->event == MOVE_FAULT;
+		judge(&players[WHOLE], &players[CUT], &cut);
+		judge(&players[WHOLE], &players[BYTES], &bytes);
+	}
+	for (int i = 0; i < PLAYERS; i++)
+		kernel_done(&players[i].kernel);
+	return 0;
+}
+UNTRACED_END
