@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Both sides of a storm of kills. `storm.py victims PORT SEED N` are N clients that run short statements without
-pause, `storm.py comers PORT SEED N` N clients that come and go, each on a source port of its own, both until the end
+pause, `storm.py pgvictims PORT SEED N` the same on a PostgreSQL, `storm.py comers PORT SEED N` N clients that come and go, each on a source port of its own, both until the end
 of standard input; `storm.py killers SOCKET SERVER SEED KILLS ID...` fires KILL QUERY at these sessions, or, without
 any, KILL at whoever is there. Each prints "ready" with its connection ids, and what it saw as JSON when it ends."""
 
@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 
+import pgwire
 import wire
 
 LONGEST_S = 0.01
@@ -63,6 +64,53 @@ class Victim:
 
     def told(self):
         return {"id": self.w.id, "statements": self.statements, "ended": self.ended}
+
+
+PG_STATEMENTS = (
+    "select 1",
+    "select pg_sleep({s})",
+    "select pg_sleep({s}), {n}",
+    "update storm set v = v + 1 where id = {n}",
+    "select 1; select pg_sleep({s})",
+    "select count(*) from storm where v < {n}",
+    "select pg_sleep({l})",
+)
+
+
+class PgVictim:
+    """The same on a PostgreSQL: as one message, as the steps of the extended protocol, and some in one call."""
+
+    def __init__(self, port, seed, stop):
+        self.chance = random.Random(seed)
+        self.stop = stop
+        self.w = pgwire.PgWire(("127.0.0.1", port))
+        self.w.id = self.w.pid
+        self.w.run(pgwire.parse("select pg_sleep($1::float8)", "named"), pgwire.sync())
+        self.ended = {}
+        self.statements = 1
+
+    def messages(self):
+        text = self.chance.choice(PG_STATEMENTS).format(
+            s=self.chance.random() * 0.002, l=self.chance.random() * LONGEST_S, n=self.chance.randrange(1, 50))
+        way = self.chance.randrange(4)
+        if way == 1 and ";" not in text:
+            return pgwire.group(text)
+        if way == 2:
+            return pgwire.bind("named", values=[str(self.chance.random() * 0.002)]) + pgwire.execute() + pgwire.sync()
+        return pgwire.query(text)
+
+    def run(self):
+        while not self.stop.is_set():
+            n = self.chance.choice((1, 1, 5, 20))
+            self.w.send(*[self.messages() for _ in range(n)])
+            for _ in range(n):
+                self.statements += 1
+                try:
+                    self.w.until_ready()
+                except pgwire.PgError as error:
+                    self.ended[self.statements] = error.sqlstate
+
+    told = Victim.told
 
 
 class Comer:
@@ -139,7 +187,7 @@ def clients(kind, port, seed, n):
     stop = threading.Event()
     all_of_them = [kind(port, seed * 1000 + i, stop) for i in range(n)]
     threads = [threading.Thread(target=one.run) for one in all_of_them]
-    print("ready", *[one.w.id for one in all_of_them if kind is Victim], flush=True)
+    print("ready", *[one.w.id for one in all_of_them if kind is not Comer], flush=True)
     for thread in threads:
         thread.start()
     wait_for_end(stop)
@@ -160,4 +208,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "killers":
         killers(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), [int(n) for n in sys.argv[6:]])
     else:
-        clients({"victims": Victim, "comers": Comer}[sys.argv[1]], *[int(n) for n in sys.argv[2:]])
+        clients({"victims": Victim, "pgvictims": PgVictim, "comers": Comer}[sys.argv[1]], *[int(n) for n in sys.argv[2:]])
