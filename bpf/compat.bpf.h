@@ -5,6 +5,11 @@
 #ifndef DBPS_BPF_COMPAT_H
 #define DBPS_BPF_COMPAT_H
 
+/* include/linux/socket.h: equal on all processors, and no part of BTF. */
+#define AF_UNIX	 1
+#define AF_INET	 2
+#define AF_INET6 10
+
 /* System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
  */
 #if defined(__TARGET_ARCH_x86)

@@ -4,6 +4,7 @@
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_endian.h>
 
@@ -31,6 +32,7 @@ static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
 #include "slots.bpf.h"
 #include "cancel.bpf.h"
 #include "plain.bpf.h"
+#include "thread.bpf.h"
 #include "session.bpf.h"
 #include "taps.bpf.h"
 #include "library.bpf.h"

@@ -13,6 +13,7 @@
 
 static __always_inline void dbps_pgsql_on_begin(struct dbps_record *r)
 {
+	thread_begin(r);
 	cancel_check(&r->s, DBPS_OUTCOME_NEXT, 0);
 }
 

@@ -153,6 +153,7 @@ static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used
 			   ((s->flags & DBPS_EXECUTES) &&
 			    (s->stmt_id != last_used || !(s->sequence & 255)))))
 		session_prepared_used(s, &r->request);
+	thread_begin(r);
 	cancel_check(s, DBPS_OUTCOME_NEXT, 0);
 }
 
@@ -194,8 +195,10 @@ static __always_inline bool received_resync(struct dbps_record *r, const struct 
  * Compressed packets: begin and end are seen, what runs is not. What is read after an answer was
  * sent is the next statement, also when nobody looked in between.
  */
-static __always_inline void received_opaque(struct dbps_session *s)
+static __always_inline void received_opaque(struct dbps_record *r)
 {
+	struct dbps_session *s = &r->s;
+
 	if (s->phase == DBPS_PHASE_OPAQUE && s->flags & DBPS_SENT)
 		session_end(s, 0, DBPS_PHASE_IDLE);
 	if (s->phase != DBPS_PHASE_IDLE)
@@ -204,6 +207,7 @@ static __always_inline void received_opaque(struct dbps_session *s)
 	s->start_ns = bpf_ktime_get_ns();
 	s->flags &= ~(DBPS_SENT | DBPS_RESYNCED);
 	s->phase = DBPS_PHASE_OPAQUE;
+	thread_begin(r);
 	cancel_check(s, DBPS_OUTCOME_NEXT, 0);
 }
 
@@ -222,7 +226,7 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (s->flags & DBPS_COMPRESSED) {
-		received_opaque(s);
+		received_opaque(r);
 		return 0;
 	}
 	if (s->lost)

@@ -71,6 +71,7 @@ static __always_inline int snapshot_copy(struct dbps_record *r, struct dbps_page
 
 	row->text_have = 0;
 	__builtin_memcpy(row->session, &r->s, sizeof(row->session));
+	row->thread.used = r->begun;
 	names = snapshot_names(&r->s, (__u8 *)(row + 1));
 	if (names < 0 || !want || !(s->flags & DBPS_HAS_TEXT))
 		return names;
@@ -124,7 +125,7 @@ static __always_inline void snapshot_mark_killed(struct dbps_session *s)
 
 /* Add a session's row to a page. Returns 1 when there is no room for it. */
 static __always_inline int snapshot_put(struct dbps_page *page, struct dbps_record *r,
-					struct sock *sk, __u32 text_bytes)
+					struct sock *sk, __u32 text_bytes, bool threads)
 {
 	struct dbps_packed_row *row;
 	struct dbps_session *s;
@@ -148,6 +149,9 @@ static __always_inline int snapshot_put(struct dbps_page *page, struct dbps_reco
 	if (s->armed)
 		snapshot_mark_killed(s);
 	row->peer = peer_of(sk, &row->peer_ns);
+	row->thread.state = DBPS_THREAD_UNKNOWN;
+	if (threads && !(s->gen & 1))
+		thread_look(&row->thread, s, sk);
 	row->now_ns = bpf_ktime_get_ns();
 	row->size = (sizeof(*row) + (__u32)tail + 7) & ~7u;
 	page->used = at + row->size;
@@ -176,7 +180,7 @@ int dbps_snapshot(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (control->cookie && control->cookie != r->s.cookie)
 		return 0;
 	/* When the page is full the daemon empties it and comes back. */
-	return snapshot_put(page, plain_or(r), sk, control->text_bytes);
+	return snapshot_put(page, plain_or(r), sk, control->text_bytes, control->threads);
 }
 
 /* Both records: that of the plaintext sees statements end, that of the socket its close. */
@@ -210,8 +214,6 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 /* Linux 6.13, 6280cf718db0 */
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
 				__u64 value) __ksym __weak;
-extern struct task_struct *bpf_task_from_pid(__s32 pid) __ksym __weak;
-extern void bpf_task_release(struct task_struct *task) __ksym __weak;
 
 static __always_inline bool signal_wanted(const struct dbps_session *s, __u64 sequence)
 {
@@ -285,7 +287,7 @@ int dbps_one(struct bpf_iter__task_file *ctx)
 			signal_session(&r->s, control->signal_sequence, (int)control->signal);
 		control->signal = 0;
 	}
-	snapshot_put(page, plain_or(r), sk, control->one_text);
+	snapshot_put(page, plain_or(r), sk, control->one_text, false);
 	bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
 }
@@ -410,6 +412,7 @@ __noinline int adopt_statement(struct dbps_record *r, const struct dbps_adoption
 	s->phase = DBPS_PHASE_UNFRAMED;
 	s->sequence++;
 	s->start_ns = a->start_ns;
+	r->begun.cpu_ns = 0;
 	if (!a->has_text)
 		return 0;
 	for (int i = 0; i < DBPS_TEXT_MIN; i++)

@@ -8,9 +8,6 @@
 #ifndef DBPS_BPF_TAPS_H
 #define DBPS_BPF_TAPS_H
 
-#define AF_UNIX	 1
-#define AF_INET	 2
-#define AF_INET6 10
 #define MSG_PEEK 2
 
 /* A greeting with version and plugin name fits; the least one has no plugin (protocol.md 1.2). */

@@ -118,6 +118,8 @@ struct dbps_prepared_key {
 struct dbps_control {
 	__u64 cookie;	       /* snapshot: this session only; 0: all */
 	__u32 text_bytes;      /* snapshot: text wanted of each, 0: none */
+	__u32 threads;	       /* snapshot: whether to look at the threads of statements */
+	__u32 pad0;
 	__u32 armed;	       /* arm: sessions whose taps were told, counted by the kernel */
 	__u32 join_tgid;       /* join: the process whose sockets are followed from now on */
 	__u32 join_pass;       /* join: 0 collects listening ports, 1 makes the sessions */
@@ -164,6 +166,31 @@ enum dbps_peer {
 	DBPS_PEER_N,
 };
 
+/* What the thread of a statement does. */
+enum dbps_thread_state {
+	DBPS_THREAD_UNKNOWN, /* not looked at: nothing is executed, the thread is not known */
+	DBPS_THREAD_RUNS,    /* on a processor */
+	DBPS_THREAD_READY,   /* would run, and waits for a processor */
+	DBPS_THREAD_SLEEPS,  /* waits for something that may take any time */
+	DBPS_THREAD_DISK,    /* waits for a disk */
+	DBPS_THREAD_BLOCKED, /* waits for something in the kernel that is no disk (state D) */
+	DBPS_THREAD_STOPPED, /* by a signal or a debugger */
+};
+
+/*
+ * The thread of a statement (bpf/thread.bpf.h), at the moment when the session was copied.
+ */
+struct dbps_thread_look {
+	__u8 state;   /* enum dbps_thread_state */
+	__u8 awaited; /* somebody waits in a call for the session's socket */
+	__u8 full;    /* the socket takes no more bytes: the client does not read */
+	__u8 used_known;
+	__s32 call;    /* number of the system call that it waits in; -1: none */
+	__u64 call_fd; /* first argument of that */
+	__u64 for_ns;  /* time in this state, to the scheduler's last tick; 0: unknown */
+	struct dbps_usage used; /* since the statement began, valid with used_known */
+};
+
 /* One row of a snapshot: this head, then `text_have` bytes of text. */
 struct dbps_snapshot_row {
 	__u32 size; /* of head and text together */
@@ -172,6 +199,7 @@ struct dbps_snapshot_row {
 	__u64 peer_ns; /* CLOCK_MONOTONIC: last packet of a peer that is not there; 0: unknown */
 	__u32 peer;    /* enum dbps_peer */
 	__u32 pad;
+	struct dbps_thread_look thread;
 	struct dbps_session session; /* gen is even */
 };
 
@@ -188,6 +216,7 @@ struct dbps_packed_row {
 	__u64 peer_ns;
 	__u32 peer;
 	__u32 pad;
+	struct dbps_thread_look thread;   /* only `state` is set when that is UNKNOWN */
 	__u8 session[DBPS_NAMES_AT]; /* up to the names */
 };
 

@@ -16,7 +16,7 @@
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
  */
-#define DBPS_LAYOUT 15
+#define DBPS_LAYOUT 16
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -232,6 +232,13 @@ struct dbps_pgsql {
 	struct dbps_pgsql_portal portals[DBPS_PGSQL_PORTALS];
 };
 
+/* What a thread has used so far. */
+struct dbps_usage {
+	__u64 cpu_ns;	   /* as the scheduler has it: up to its last tick or switch */
+	__u64 read_bytes;  /* from disks */
+	__u64 write_bytes; /* to be written to disks */
+};
+
 /* The storage of one socket: the session, and what only the kernel side needs of it. */
 struct dbps_record {
 	struct dbps_session s;
@@ -240,6 +247,9 @@ struct dbps_record {
 					  window */
 		struct dbps_pgsql pg;  /* with DBPS_PGSQL */
 	};
+	/* Of the thread, at the statement's begin; cpu_ns 0: unknown. In the line of the request's
+	 * length, which a begin writes. */
+	struct dbps_usage begun;
 	struct dbps_request request;
 };
 

@@ -35,7 +35,7 @@ static int measure(struct dbps_kernel *kernel, unsigned int text_bytes, int time
 		_cleanup_free_ void *data = NULL;
 		uint64_t begin = now_ns();
 		size_t len = 0;
-		int r = dbps_kernel_snapshot(kernel, 0, text_bytes, &data, &len);
+		int r = dbps_kernel_snapshot(kernel, 0, text_bytes, false, &data, &len);
 		uint64_t took_ns = now_ns() - begin;
 
 		if (r < 0)

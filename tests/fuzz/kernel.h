@@ -213,6 +213,12 @@ static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
 #include "dbps/mysql.h"
 #include "dbps/pgsql.h"
 
+/* There is no thread to look at. */
+static __always_inline void thread_begin(struct dbps_record *r)
+{
+	r->begun = (struct dbps_usage){1, 1, 1};
+}
+
 #include "../../bpf/session.bpf.h"
 
 /* ---------------------------------------------------------------- its calls ----------------- */

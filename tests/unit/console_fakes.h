@@ -102,12 +102,12 @@ static size_t fake_put_row(const struct fake_session *from, char *at)
 }
 
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
-			 void **ret_data, size_t *ret_len)
+			 bool threads, void **ret_data, size_t *ret_len)
 {
 	char *data = calloc(FAKE_MAX_ROWS, sizeof(struct dbps_snapshot_row) + 4096);
 	size_t len = 0;
 
-	(void)kernel;
+	(void)threads, (void)kernel;
 	(void)text_bytes;
 	if (fake.snapshot_error) {
 		free(data);
@@ -124,7 +124,7 @@ int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int 
 int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 			    unsigned int text_bytes, void **ret_data, size_t *ret_len)
 {
-	return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, ret_data, ret_len);
+	return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, false, ret_data, ret_len);
 }
 
 int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,

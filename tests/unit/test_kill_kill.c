@@ -143,11 +143,11 @@ static struct dbps_rows *make_rows(uint64_t cookie)
 }
 
 int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
-		   bool with_text, struct dbps_rows **ret_rows)
+		   unsigned int want, struct dbps_rows **ret_rows)
 {
 	(void)kernel;
 	(void)registry;
-	(void)with_text;
+	(void)want;
 	*ret_rows = make_rows(cookie);
 	world.n_lists++;
 	happen(AFTER_FIRST_READ);
@@ -155,9 +155,9 @@ int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, u
 }
 
 int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		      const struct dbps_place *place, bool with_text, struct dbps_rows **ret_rows)
+		      const struct dbps_place *place, unsigned int want, struct dbps_rows **ret_rows)
 {
-	(void)with_text;
+	(void)want;
 	(void)kernel;
 	(void)registry;
 	*ret_rows = make_rows(place->cookie);

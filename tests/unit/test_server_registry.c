@@ -116,9 +116,9 @@ int dbps_kernel_join(struct dbps_kernel *kernel, pid_t tgid)
 }
 
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
-			 void **ret_data, size_t *ret_len)
+			 bool threads, void **ret_data, size_t *ret_len)
 {
-	(void)kernel;
+	(void)threads, (void)kernel;
 	(void)cookie;
 	(void)text_bytes;
 	*ret_data = NULL;

@@ -33,9 +33,9 @@ static size_t prepared_whole;
 static struct dbps_prepared_key prepared_key;
 
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
-			 void **ret_data, size_t *ret_len)
+			 bool threads, void **ret_data, size_t *ret_len)
 {
-	(void)kernel;
+	(void)threads, (void)kernel;
 	(void)cookie;
 	text_bytes_asked = text_bytes;
 	if (snapshot_error)
@@ -50,7 +50,7 @@ int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int 
 int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 			    unsigned int text_bytes, void **ret_data, size_t *ret_len)
 {
-	return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, ret_data, ret_len);
+	return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, false, ret_data, ret_len);
 }
 
 int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_key *key,
@@ -133,7 +133,7 @@ static struct dbps_rows *read_rows(void)
 {
 	struct dbps_rows *rows = NULL;
 
-	assert_int_equal(dbps_rows_read(NULL, NULL, 0, true, &rows), 0);
+	assert_int_equal(dbps_rows_read(NULL, NULL, 0, DBPS_ROWS_TEXT, &rows), 0);
 	assert_non_null(rows);
 	return rows;
 }
@@ -180,7 +180,7 @@ static void nothing_is_returned_on_failure(void **state)
 
 	(void)state;
 	snapshot_error = -EPERM;
-	assert_int_equal(dbps_rows_read(NULL, NULL, 0, true, &rows), -EPERM);
+	assert_int_equal(dbps_rows_read(NULL, NULL, 0, DBPS_ROWS_TEXT, &rows), -EPERM);
 	assert_ptr_equal(rows, (void *)0x1);
 	dbps_rows_free(NULL);
 }
@@ -343,7 +343,7 @@ static void without_text_none_is_asked_for(void **state)
 
 	(void)state;
 	add_query(7, NULL);
-	assert_int_equal(dbps_rows_read(NULL, NULL, 0, false, &rows), 0);
+	assert_int_equal(dbps_rows_read(NULL, NULL, 0, 0, &rows), 0);
 	assert_int_equal(text_bytes_asked, 0);
 	assert_null(rows->row[0].info);
 	assert_null(rows->row[0].why_no_info);

@@ -355,7 +355,8 @@ static void note_kill(uid_t uid, const char *name, unsigned int rights, size_t i
 	struct dbps_audit_record record;
 
 	snprintf(caller.user, sizeof(caller.user), "%s", name);
-	assert_int_equal(dbps_rows_read(NULL, NULL, fake.sessions[i].cookie, true, &rows), 0);
+	assert_int_equal(dbps_rows_read(NULL, NULL, fake.sessions[i].cookie, DBPS_ROWS_TEXT,
+					&rows), 0);
 	dbps_audit_asked(&record, &request);
 	dbps_audit_found(&record, &rows->row[0], dbps_caller_sees(&caller, &rows->row[0]));
 	dbps_audit_ended(test_daemon.audit, &record, &answer, "by test");

@@ -52,7 +52,7 @@ bool dbps_kernel_taken_over(const struct dbps_kernel *kernel);
  * @return 0 or a negative errno; outputs untouched on failure.
  */
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
-			 void **ret_data, size_t *ret_len);
+			 bool threads, void **ret_data, size_t *ret_len);
 
 /*
  * Where a session is found at once, whatever the number of others: its server's descriptor of the

@@ -152,7 +152,8 @@ int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place 
 	if (text_bytes > kernel->text_bytes)
 		text_bytes = kernel->text_bytes;
 	if (read_at(kernel, place, text_bytes, &reading))
-		return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, ret_data, ret_len);
+		return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, false, ret_data,
+					    ret_len);
 	*ret_data = TAKE_PTR(reading.rows);
 	*ret_len = reading.len;
 	return 0;
@@ -164,7 +165,7 @@ static int arm_and_read(struct dbps_kernel *kernel, const struct dbps_place *pla
 	int r = kernel_arm(kernel, place->cookie);
 
 	if (r > 0)
-		r = dbps_kernel_snapshot(kernel, place->cookie, 0, data, len);
+		r = dbps_kernel_snapshot(kernel, place->cookie, 0, false, data, len);
 	return r;
 }
 

@@ -75,6 +75,7 @@ static int unpack(struct kernel_reading *to, const struct dbps_packed_row *packe
 	row->now_ns = packed->now_ns;
 	row->peer_ns = packed->peer_ns;
 	row->peer = packed->peer;
+	row->thread = packed->thread;
 	s = &row->session;
 	memcpy(s, packed->session, sizeof(packed->session));
 	at = unpack_name(at, s->user_len, sizeof(s->user), s->user);
@@ -168,12 +169,13 @@ static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned in
 }
 
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
-			 void **ret_data, size_t *ret_len)
+			 bool threads, void **ret_data, size_t *ret_len)
 {
 	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
 	int r;
 
 	pthread_mutex_lock(&kernel->iter_lock);
+	kernel->control->threads = threads;
 	r = snapshot_locked(kernel, cookie, text_bytes, &reading);
 	pthread_mutex_unlock(&kernel->iter_lock);
 	if (r)

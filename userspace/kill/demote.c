@@ -184,7 +184,7 @@ static bool still_executes(struct demotion *d)
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
 	const struct dbps_session *s;
 
-	if (dbps_rows_read_at(d->all->kernel, d->all->registry, &d->place, false, &rows) < 0)
+	if (dbps_rows_read_at(d->all->kernel, d->all->registry, &d->place, 0, &rows) < 0)
 		return true;
 	if (!rows->n)
 		return false;
@@ -326,7 +326,8 @@ static bool find_session(struct act *act)
 {
 	const struct dbps_caller *caller = act->request->caller;
 	unsigned long long id = (unsigned long long)act->request->id;
-	int r = dbps_rows_read(act->all->kernel, act->all->registry, 0, true, &act->rows);
+	int r = dbps_rows_read(act->all->kernel, act->all->registry, 0, DBPS_ROWS_TEXT,
+			       &act->rows);
 
 	if (r < 0) {
 		refuse(act, ER_UNKNOWN_ERROR, "cannot read the sessions: %s", strerror(-r));
@@ -455,7 +456,7 @@ static bool is_unchanged(const struct act *act)
 	const struct dbps_session *before = act->row->session, *now;
 	struct dbps_place place = dbps_place_of(before);
 
-	if (dbps_rows_read_at(act->all->kernel, act->all->registry, &place, false, &rows) < 0 ||
+	if (dbps_rows_read_at(act->all->kernel, act->all->registry, &place, 0, &rows) < 0 ||
 	    !rows->n)
 		return false;
 	now = rows->row[0].session;

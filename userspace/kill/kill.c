@@ -160,7 +160,7 @@ static int read_by_id(struct kill *kill, struct dbps_rows **ret_rows)
 		r = dbps_kernel_find(target->kernel, server.pid, (uint32_t)kill->id, &place);
 	if (r == 0)
 		r = dbps_rows_read_at(target->kernel, target->registry, &place,
-				      kill->request->audit, ret_rows);
+				      kill->request->audit ? DBPS_ROWS_TEXT : 0, ret_rows);
 	return r;
 }
 
@@ -172,8 +172,8 @@ static int read_rows(struct kill *kill, struct dbps_rows **ret_rows)
 		*ret_rows = TAKE_PTR(rows);
 		return 0;
 	}
-	return dbps_rows_read(kill->target.kernel, kill->target.registry, 0, kill->request->audit,
-			      ret_rows);
+	return dbps_rows_read(kill->target.kernel, kill->target.registry, 0,
+			      kill->request->audit ? DBPS_ROWS_TEXT : 0, ret_rows);
 }
 
 /* Read the session again, as the kernel has it now. -ENOENT: it has closed. */
@@ -181,7 +181,7 @@ static int reread(struct kill *kill, struct dbps_session *ret_session)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
 	struct dbps_place place = dbps_place_of(&kill->target.session);
-	int r = dbps_rows_read_at(kill->target.kernel, kill->target.registry, &place, false, &rows);
+	int r = dbps_rows_read_at(kill->target.kernel, kill->target.registry, &place, 0, &rows);
 
 	if (r < 0)
 		return r;

@@ -69,7 +69,8 @@ static void take(const struct many *many, struct kill *kill)
 
 static int take_all(struct many *many)
 {
-	int r = dbps_rows_read(many->kernel, many->registry, 0, many->request->audit, &many->rows);
+	int r = dbps_rows_read(many->kernel, many->registry, 0,
+			       many->request->audit ? DBPS_ROWS_TEXT : 0, &many->rows);
 
 	if (r == 0)
 		r = dbps_registry_list(many->registry, &many->views, &many->n_views);
@@ -149,7 +150,7 @@ static const struct dbps_session *find_session(const struct dbps_rows *rows,
 static int judge_all(struct many *many)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
-	int r = dbps_rows_read(many->kernel, many->registry, 0, false, &rows);
+	int r = dbps_rows_read(many->kernel, many->registry, 0, 0, &rows);
 
 	for (size_t i = 0; r == 0 && i < many->n; i++) {
 		struct kill *kill = &many->kills[i];
@@ -253,7 +254,7 @@ static void look_all(struct many *many)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
 
-	if (dbps_rows_read(many->kernel, many->registry, 0, false, &rows) < 0)
+	if (dbps_rows_read(many->kernel, many->registry, 0, 0, &rows) < 0)
 		return;
 	for (size_t i = 0; i < many->n; i++)
 		if (is_open(&many->kills[i]))

@@ -336,7 +336,7 @@ static int view_read(struct dbps_kernel *kernel, pid_t pid, struct view *view)
 {
 	const struct dbps_snapshot_row *row;
 	size_t len = 0, at, max;
-	int r = dbps_kernel_snapshot(kernel, 0, 0, &view->data, &len);
+	int r = dbps_kernel_snapshot(kernel, 0, 0, false, &view->data, &len);
 
 	if (r < 0)
 		return r;

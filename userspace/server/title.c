@@ -140,7 +140,7 @@ int dbps_title_adopt(struct dbps_kernel *kernel, pid_t server)
 	const struct dbps_snapshot_row *row;
 	_cleanup_free_ void *data = NULL;
 	size_t len = 0;
-	int r = dbps_kernel_snapshot(kernel, 0, 0, &data, &len);
+	int r = dbps_kernel_snapshot(kernel, 0, 0, false, &data, &len);
 
 	for (size_t at = 0; r == 0 && at + sizeof(*row) <= len; at += row->size) {
 		row = (const void *)((const char *)data + at);

@@ -300,6 +300,47 @@ static struct dbps_value get_demoted(const struct dbps_row *row)
 	return integer(dbps_priority_is_idle((pid_t)row->session->tid));
 }
 
+static struct dbps_value get_wait(const struct dbps_row *row)
+{
+	return words(dbps_row_wait(row));
+}
+
+static struct dbps_value get_wait_ms(const struct dbps_row *row)
+{
+	if (!row->thread || !row->thread->state || !row->thread->for_ns)
+		return null_value;
+	return real((double)row->thread->for_ns / 1e6);
+}
+
+/* What the thread has used since the statement began; NULL when that is not known. */
+static const struct dbps_usage *used_by(const struct dbps_row *row)
+{
+	const struct dbps_thread_look *thread = row->thread;
+
+	return thread && thread->state && thread->used_known ? &thread->used : NULL;
+}
+
+static struct dbps_value get_cpu_ms(const struct dbps_row *row)
+{
+	const struct dbps_usage *used = used_by(row);
+
+	return used ? real((double)used->cpu_ns / 1e6) : null_value;
+}
+
+static struct dbps_value get_read_bytes(const struct dbps_row *row)
+{
+	const struct dbps_usage *used = used_by(row);
+
+	return used ? integer(used->read_bytes) : null_value;
+}
+
+static struct dbps_value get_write_bytes(const struct dbps_row *row)
+{
+	const struct dbps_usage *used = used_by(row);
+
+	return used ? integer(used->write_bytes) : null_value;
+}
+
 static struct dbps_value get_own(const struct dbps_row *row)
 {
 	return integer(row->own);
@@ -438,6 +479,25 @@ const struct dbps_column dbps_columns[] = {
 	{"demoted", NULL, DBPS_TYPE_INTEGER, "",
 	 "1: the statement's thread runs at idle priority (DEMOTE). NULL when nothing is executed.",
 	 get_demoted},
+	{"wait", NULL, DBPS_TYPE_TEXT, "",
+	 "What the thread that executes the statement does: cpu (it runs), runnable (it waits for "
+	 "a processor), futex (a lock or a condition of the server, as a row lock or SLEEP), disk, "
+	 "send (the client does not read), receive (the client is to send, as for LOAD DATA LOCAL "
+	 "or COPY), latch (PostgreSQL: a lock, pg_sleep, another process), poll (another socket), "
+	 "sleep, stopped, other. NULL when nothing is executed, or the thread is not known.",
+	 get_wait},
+	{"wait_ms", NULL, DBPS_TYPE_REAL, "ms",
+	 "Time since it began to do that, to the tick of the scheduler's clock.", get_wait_ms},
+	{"cpu_ms", NULL, DBPS_TYPE_REAL, "ms",
+	 "Processor time of the statement's thread since the statement began, to the scheduler's "
+	 "tick.",
+	 get_cpu_ms},
+	{"read_bytes", NULL, DBPS_TYPE_INTEGER, "bytes",
+	 "Bytes that the statement's thread has read from disks since the statement began.",
+	 get_read_bytes},
+	{"write_bytes", NULL, DBPS_TYPE_INTEGER, "bytes",
+	 "Bytes that it has written in the same time, counted when they reach the page cache.",
+	 get_write_bytes},
 	{"own", NULL, DBPS_TYPE_INTEGER, "", "1: a session of dbpsd itself, its control link.",
 	 get_own},
 	{"protected", NULL, DBPS_TYPE_TEXT, "",

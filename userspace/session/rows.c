@@ -27,7 +27,7 @@ struct reading {
 	struct dbps_server_view own;
 	const struct dbps_server_view
 		*last; /* most sessions are the same server's as the one before */
-	bool with_text;
+	unsigned int want; /* enum dbps_rows_want */
 };
 
 uint64_t dbps_row_id(const struct dbps_session *session, uint32_t server)
@@ -222,7 +222,7 @@ static int set_text(struct reading *reading, struct dbps_row *row,
 	const struct dbps_session *s = row->session;
 	struct dbps_text text = {(const char *)(raw + 1), raw->text_have, s->text_len, false};
 
-	if (!reading->with_text)
+	if (!(reading->want & DBPS_ROWS_TEXT))
 		return 0;
 	if (dbps_session_is_dark(s))
 		row->why_no_info = why_no_text(s);
@@ -247,6 +247,7 @@ static int fill(struct reading *reading, struct dbps_row *row, const struct dbps
 	row->now_ns = raw->now_ns;
 	row->peer = (uint8_t)raw->peer;
 	row->peer_ns = raw->peer_ns;
+	row->thread = &raw->thread;
 	row->server = view ? view->index : UINT32_MAX;
 	row->id = dbps_row_id(s, row->server);
 	set_host(s, row->host);
@@ -357,14 +358,15 @@ static int read_rows(struct reading *reading, struct dbps_registry *registry, vo
 }
 
 int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
-		   bool with_text, struct dbps_rows **ret_rows)
+		   unsigned int want, struct dbps_rows **ret_rows)
 {
 	_cleanup_free_ void *data = NULL;
-	struct reading reading = {.kernel = kernel, .with_text = with_text};
+	struct reading reading = {.kernel = kernel, .want = want};
 	size_t len;
 	int r;
 
-	r = dbps_kernel_snapshot(kernel, cookie, with_text ? DBPS_TEXT_MAX : 0, &data, &len);
+	r = dbps_kernel_snapshot(kernel, cookie, want & DBPS_ROWS_TEXT ? DBPS_TEXT_MAX : 0,
+				 want & DBPS_ROWS_THREADS, &data, &len);
 	if (!r)
 		r = read_rows(&reading, registry, data, len, ret_rows);
 	if (!r)
@@ -373,14 +375,16 @@ int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, u
 }
 
 int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		      const struct dbps_place *place, bool with_text, struct dbps_rows **ret_rows)
+		      const struct dbps_place *place, unsigned int want,
+		      struct dbps_rows **ret_rows)
 {
 	_cleanup_free_ void *data = NULL;
-	struct reading reading = {.kernel = kernel, .with_text = with_text};
+	struct reading reading = {.kernel = kernel, .want = want};
 	size_t len;
 	int r;
 
-	r = dbps_kernel_snapshot_at(kernel, place, with_text ? DBPS_TEXT_MAX : 0, &data, &len);
+	r = dbps_kernel_snapshot_at(kernel, place, want & DBPS_ROWS_TEXT ? DBPS_TEXT_MAX : 0, &data,
+				    &len);
 	if (!r)
 		r = read_rows(&reading, registry, data, len, ret_rows);
 	if (!r)

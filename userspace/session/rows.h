@@ -19,6 +19,7 @@ struct dbps_registry;
 
 struct dbps_row {
 	const struct dbps_session *session; /* into dbps_rows.data */
+	const struct dbps_thread_look *thread;   /* the same; UNKNOWN when it was not looked at */
 	uint64_t id;	  /* unique over all servers of the host, see dbps_row_id() */
 	uint64_t now_ns;  /* CLOCK_MONOTONIC when the record was copied */
 	uint32_t server;  /* index in the registry; UINT32_MAX when the server is not known (yet) */
@@ -43,19 +44,26 @@ struct dbps_rows {
 	void *data;	      /* the snapshot that the rows point into */
 };
 
+/* What a snapshot has besides the sessions themselves; without it it is cheaper. */
+enum dbps_rows_want {
+	DBPS_ROWS_TEXT = 1,    /* `info` */
+	DBPS_ROWS_THREADS = 2, /* `thread`; dbps_rows_read() only */
+};
+
 /**
  * @brief Take a snapshot and make rows of it.
  * @param cookie One session only, or 0 for all.
- * @param with_text Whether `info` is wanted; without it the snapshot is cheaper.
+ * @param want enum dbps_rows_want.
  * @param ret_rows On success owned by the caller (dbps_rows_free()); untouched on failure.
  * @return 0 or a negative errno.
  */
 int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, uint64_t cookie,
-		   bool with_text, struct dbps_rows **ret_rows);
+		   unsigned int want, struct dbps_rows **ret_rows);
 
 /** @brief The same for the one session that has or had this place, at once. */
 int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		      const struct dbps_place *place, bool with_text, struct dbps_rows **ret_rows);
+		      const struct dbps_place *place, unsigned int want,
+		      struct dbps_rows **ret_rows);
 
 /** @brief Release rows. NULL is fine. */
 void dbps_rows_free(struct dbps_rows *rows);
@@ -90,6 +98,12 @@ uint64_t dbps_row_time_ns(const struct dbps_row *row);
 
 /** @return Whether the session has not logged in yet. */
 bool dbps_row_logs_in(const struct dbps_row *row);
+
+/**
+ * @return What the thread of the statement does or waits for, static: "cpu", "runnable", "futex",
+ * "disk", … (the column's help has all); NULL when it was not looked at.
+ */
+const char *dbps_row_wait(const struct dbps_row *row);
 
 /** @return How the client went, for a session that executes though it has; else NULL. */
 const char *dbps_row_orphan(const struct dbps_row *row);

@@ -150,7 +150,7 @@ static int choose_user(struct sql_connection *connection, const struct sql_kill 
 		       const struct sql_kill_user *user, struct choice *choice)
 {
 	_cleanup_(sql_sessions_done) struct sql_sessions sessions = {0};
-	int r = sql_sessions_read(connection, &sessions);
+	int r = sql_sessions_read(connection, DBPS_ROWS_TEXT, &sessions);
 
 	if (!r)
 		r = begin_choice(choice, &sessions);

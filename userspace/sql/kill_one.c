@@ -46,7 +46,7 @@ static int has_cookie(struct sql_connection *connection, const struct sql_scope 
 {
 	_cleanup_(sql_free_rows) struct dbps_rows *rows = NULL;
 	int r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, cookie,
-			       false, &rows);
+			       0, &rows);
 
 	if (r)
 		return r;
@@ -203,7 +203,7 @@ int sql_kill_query(struct sql_connection *connection, struct sql_kill *kill, uin
 	int r;
 
 	atomic_fetch_add(&connection->counters->kills, 1);
-	r = sql_sessions_read(connection, &sessions);
+	r = sql_sessions_read(connection, DBPS_ROWS_TEXT, &sessions);
 	if (!r)
 		r = find_query(connection, &sessions.scope, query_id, &item.id, &link_error);
 	if (!r) {

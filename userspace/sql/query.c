@@ -126,7 +126,7 @@ int sql_query_open(struct sql_connection *connection, struct sql_query *ret_quer
 	};
 	sql_memory_begin((size_t)connection->daemon->config.sql_memory_limit_mib << 20,
 			 !(connection->caller.rights & DBPS_RIGHT_SUPER));
-	r = sql_sessions_read(connection, &ret_query->sessions);
+	r = sql_sessions_read(connection, DBPS_ROWS_TEXT | DBPS_ROWS_THREADS, &ret_query->sessions);
 	if (!r)
 		r = open_database(ret_query);
 	if (r)

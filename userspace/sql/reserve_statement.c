@@ -344,7 +344,7 @@ int sql_reserve(struct sql_connection *connection, struct sql_input *input, unsi
 		return sql_error(connection, ER_UNKNOWN_ERROR,
 				 "%s serves %u connections at all (max_connections)",
 				 reserve.server.name, reserve.limits.max_connections);
-	r = dbps_rows_read(connection->daemon->kernel, registry, 0, false, &rows);
+	r = dbps_rows_read(connection->daemon->kernel, registry, 0, 0, &rows);
 	if (!r)
 		r = dbps_reserve_plan(rows, reserve.server.index, &reserve.limits,
 				      (size_t)reserve.connections, &reserve.plan);

@@ -23,7 +23,8 @@ void sql_sessions_done(struct sql_sessions *sessions)
 	*sessions = (struct sql_sessions){0};
 }
 
-int sql_sessions_read(const struct sql_connection *connection, struct sql_sessions *ret_sessions)
+int sql_sessions_read(const struct sql_connection *connection, unsigned int want,
+		      struct sql_sessions *ret_sessions)
 {
 	_cleanup_(sql_sessions_done) struct sql_sessions s = {0};
 	_cleanup_free_ bool *seen = NULL;
@@ -31,7 +32,7 @@ int sql_sessions_read(const struct sql_connection *connection, struct sql_sessio
 
 	if (!r)
 		r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, 0,
-				   true, &s.rows);
+				   want, &s.rows);
 	if (r)
 		return r;
 	s.row = calloc(s.rows->n + 1, sizeof(const struct dbps_row *));

@@ -20,9 +20,11 @@ struct sql_sessions {
 
 /**
  * @brief Read them. Release with sql_sessions_done().
+ * @param want enum dbps_rows_want.
  * @return 0; -ENOENT when the chosen server is not known any more; other negative errno.
  */
-int sql_sessions_read(const struct sql_connection *connection, struct sql_sessions *ret_sessions);
+int sql_sessions_read(const struct sql_connection *connection, unsigned int want,
+		      struct sql_sessions *ret_sessions);
 void sql_sessions_done(struct sql_sessions *sessions);
 
 /** @brief A column of a session, its id as the scope shows it. Text is the row's or static. */

@@ -69,7 +69,9 @@ static int list_sessions(struct sql_connection *connection, const struct listing
 {
 	_cleanup_(sql_sessions_done) struct sql_sessions sessions = {0};
 	struct wire_writer *out = &connection->channel.out;
-	int r = sql_sessions_read(connection, &sessions);
+	int r = sql_sessions_read(connection,
+				  DBPS_ROWS_TEXT | (listing->titles ? 0 : DBPS_ROWS_THREADS),
+				  &sessions);
 
 	if (r == -ENOENT)
 		return sql_unknown_server(connection);
