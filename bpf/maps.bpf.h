@@ -78,6 +78,16 @@ struct {
 	__type(value, struct dbps_adoption);
 } dbps_adoptions SEC(".maps");
 
+/* A socket by its cookie -> the session whose client's end it shows (holder.bpf.h). Daemon's alone.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u64);
+} dbps_client_ends SEC(".maps");
+
 /* One entry that the daemon writes, through a mapping. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

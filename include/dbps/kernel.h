@@ -237,6 +237,15 @@ struct dbps_page {
 	__u8 rows[DBPS_PAGE_BYTES];
 };
 
+/* A process that holds the client's end of a session (bpf/holder.bpf.h). */
+struct dbps_holder {
+	__u64 cookie;	/* of the session */
+	__u64 start_ns; /* CLOCK_BOOTTIME when the process began: with its number it is this one */
+	__u32 pid;
+	__u32 pad;
+	char command[16]; /* terminated */
+};
+
 /* Cookie of a probe at the end of a library's function: how it says what it moved. */
 enum dbps_library_form {
 	DBPS_LIBRARY_PLAIN, /* returns the number of bytes */

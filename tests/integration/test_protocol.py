@@ -394,7 +394,7 @@ def test_connection_attributes_and_peers(t):
     check_equal((row["pid"], row["server"]), (server.pid, server.name), "server")
     w = login(t, server)
     row = daemon.wait_idle(server, w.id)
-    check_equal((row["transport"], row["client_pid"], row["program"]), ("tcp", None, None), "tcp")
+    check_equal((row["transport"], row["client_pid"], row["program"]), ("tcp", os.getpid(), None), "tcp")
     check_equal(row["host"], "127.0.0.1:%d" % w.sock.getsockname()[1], "host")
 
 

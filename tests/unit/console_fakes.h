@@ -184,6 +184,27 @@ int dbps_registry_list(struct dbps_registry *registry, struct dbps_server_view *
 	return 0;
 }
 
+int dbps_registry_by_pid(struct dbps_registry *registry, pid_t pid, struct dbps_server_view *ret)
+{
+	(void)registry;
+	for (size_t i = 0; i < fake.n_servers; i++) {
+		if (fake.servers[i].pid != pid)
+			continue;
+		*ret = fake.servers[i];
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int dbps_kernel_holders(struct dbps_kernel *kernel, const struct dbps_client_end *ends, size_t n,
+			struct dbps_holder **ret_holders, size_t *ret_n)
+{
+	(void)kernel, (void)ends, (void)n;
+	*ret_holders = NULL;
+	*ret_n = 0;
+	return 0;
+}
+
 int dbps_registry_by_name(struct dbps_registry *registry, const char *name,
 			  struct dbps_server_view *ret)
 {

@@ -26,7 +26,8 @@ static int protect_by_default(void **state)
 	if (dbps_config_defaults(&config))
 		return -1;
 	dbps_protect_set(&(struct dbps_protect_options){
-		config.protect_users, config.protect_programs, config.protect_commands});
+		config.protect_users, config.protect_programs, config.protect_commands,
+		config.protect_proxies});
 	return 0;
 }
 

@@ -10,13 +10,18 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <cmocka.h>
 
+#include "access/protect.h"
 #include "cleanup.h"
 #include "kernel/kernel.h"
 #include "server/own.h"
 #include "server/registry.h"
+#include "session/client.h"
 #include "session/columns.h"
 
 #define NOW 10000000000ULL
@@ -31,6 +36,9 @@ static struct dbps_server_view servers[2];
 static const char *prepared;
 static size_t prepared_whole;
 static struct dbps_prepared_key prepared_key;
+static struct dbps_holder holders[4];
+static size_t n_holders;
+static unsigned int holders_asked;
 
 int dbps_kernel_snapshot(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
 			 bool threads, void **ret_data, size_t *ret_len)
@@ -76,9 +84,36 @@ int dbps_registry_list(struct dbps_registry *registry, struct dbps_server_view *
 	return 0;
 }
 
+int dbps_registry_by_pid(struct dbps_registry *registry, pid_t pid, struct dbps_server_view *ret)
+{
+	(void)registry;
+	for (size_t i = 0; i < ARRAY_SIZE(servers); i++) {
+		if (servers[i].pid != pid)
+			continue;
+		*ret = servers[i];
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int dbps_kernel_holders(struct dbps_kernel *kernel, const struct dbps_client_end *ends, size_t n,
+			struct dbps_holder **ret_holders, size_t *ret_n)
+{
+	(void)kernel;
+	holders_asked++;
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(ends[i].key, ends[i].cookie);
+	*ret_holders = malloc(sizeof(holders));
+	memcpy(*ret_holders, holders, sizeof(holders));
+	*ret_n = n_holders;
+	return 0;
+}
+
 static int start(void **state)
 {
 	(void)state;
+	n_holders = 0;
+	holders_asked = 0;
 	snapshot_len = 0;
 	snapshot_error = 0;
 	prepared = NULL;
@@ -688,6 +723,176 @@ static void ids_of_the_console_are_plain_and_nobody_elses(void **state)
 	assert_int_equal(dbps_row_id(&session, 0), DBPS_ID_CONSOLE - 1);
 }
 
+/* CLOCK_BOOTTIME when a process began, to the tick that /proc tells. */
+static uint64_t start_of(pid_t pid)
+{
+	unsigned long long ticks = 0;
+	char path[64], line[1024];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	assert_int_equal(sscanf(strrchr(line, ')'),
+				") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
+				"%*d %*d %*d %llu",
+				&ticks),
+			 1);
+	return ticks * (1000000000 / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+static void hold(uint64_t id, pid_t pid, uint64_t start_ns)
+{
+	holders[n_holders++] = (struct dbps_holder){.cookie = 0x1000 + id,
+						    .pid = (uint32_t)pid,
+						    .start_ns = start_ns,
+						    .command = "app"};
+}
+
+static void a_client_is_the_process_that_holds_the_other_end(void **state)
+{
+	struct dbps_rows *rows;
+	const struct dbps_client_process *client;
+
+	(void)state;
+	add(1, NULL)->client_pid = (uint32_t)getpid();
+	add(2, NULL);
+	hold(1, getpid(), start_of(getpid()) + 1);
+	rows = read_rows();
+	assert_int_equal(holders_asked, 0);
+	client = dbps_row_client(&rows->row[0]);
+	assert_non_null(client);
+	assert_int_equal(client->pid, getpid());
+	assert_string_equal(client->command, "app");
+	assert_non_null(strstr(client->exe, "test_session_rows"));
+	assert_int_equal(client->cgroup[0], '/');
+	assert_string_equal(client->server, "");
+	assert_true(dbps_row_owner(&rows->row[0]).known);
+	assert_null(dbps_row_client(&rows->row[1]));
+	assert_false(dbps_row_owner(&rows->row[1]).known);
+	assert_int_equal(holders_asked, 1);
+	dbps_rows_free(rows);
+}
+
+static void a_process_number_that_means_another_is_not_shown(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add(1, NULL)->client_pid = (uint32_t)getpid();
+	hold(1, getpid(), start_of(getpid()) - 20000000);
+	rows = read_rows();
+	assert_null(dbps_row_client(&rows->row[0]));
+	dbps_rows_free(rows);
+}
+
+static void of_several_holders_it_is_who_connected_else_the_oldest(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add(1, NULL)->client_pid = (uint32_t)getpid();
+	add(2, NULL)->client_pid = 4194999;
+	hold(2, getpid(), start_of(getpid()));
+	hold(1, getppid(), start_of(getppid()));
+	hold(1, getpid(), start_of(getpid()));
+	hold(2, getppid(), start_of(getppid()));
+	rows = read_rows();
+	assert_int_equal(dbps_row_client(&rows->row[0])->pid, getpid());
+	assert_int_equal(dbps_row_client(&rows->row[1])->pid,
+			 start_of(getppid()) <= start_of(getpid()) ? getppid() : getpid());
+	dbps_rows_free(rows);
+}
+
+static void a_client_that_is_a_server_is_a_proxy(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	servers[1].pid = getpid();
+	add(1, NULL);
+	hold(1, getpid(), start_of(getpid()));
+	rows = read_rows();
+	assert_string_equal(dbps_row_client(&rows->row[0])->server, "mysql-3307");
+	assert_string_equal(dbps_proxy(&rows->row[0]), "mysql-3307");
+	assert_string_equal(dbps_protected(&rows->row[0]), "protect.proxies");
+	dbps_rows_free(rows);
+}
+
+static void a_pooler_is_one_by_its_name(void **state)
+{
+	struct dbps_rows *rows;
+
+	(void)state;
+	add(1, NULL);
+	hold(1, getpid(), start_of(getpid()));
+	rows = read_rows();
+	assert_null(dbps_proxy(&rows->row[0]));
+	dbps_protect_set(&(struct dbps_protect_options){.proxies = "other, ap?"});
+	assert_string_equal(dbps_proxy(&rows->row[0]), "app");
+	dbps_protect_set(&(struct dbps_protect_options){.proxies = "test_session_rows"});
+	assert_string_equal(dbps_proxy(&rows->row[0]), "app");
+	dbps_protect_set(&(struct dbps_protect_options){0});
+	dbps_rows_free(rows);
+}
+
+static void check_wait(struct dbps_thread_look look, const char *word)
+{
+	const struct dbps_session session = {.fd = 30, .tgid = (uint32_t)getpid()};
+	const struct dbps_row row = {.session = &session, .thread = &look};
+	const char *seen = dbps_row_wait(&row);
+
+	if (word)
+		assert_string_equal(seen, word);
+	else
+		assert_null(seen);
+}
+
+static void what_a_thread_waits_for(void **state)
+{
+	struct dbps_thread_look sleeps = {.state = DBPS_THREAD_SLEEPS, .call = SYS_futex};
+	int set = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event = {.events = EPOLLIN};
+	int pair[2];
+
+	(void)state;
+	check_wait((struct dbps_thread_look){0}, NULL);
+	check_wait((struct dbps_thread_look){.state = DBPS_THREAD_RUNS}, "cpu");
+	check_wait((struct dbps_thread_look){.state = DBPS_THREAD_READY}, "runnable");
+	check_wait((struct dbps_thread_look){.state = DBPS_THREAD_DISK}, "disk");
+	check_wait((struct dbps_thread_look){.state = DBPS_THREAD_STOPPED}, "stopped");
+	check_wait(sleeps, "futex");
+	sleeps.call = -1;
+	check_wait(sleeps, "other");
+	sleeps.call = SYS_fsync;
+	check_wait(sleeps, "disk");
+	sleeps.call = SYS_ppoll;
+	check_wait(sleeps, "poll");
+	sleeps.awaited = true;
+	check_wait(sleeps, "receive");
+	sleeps.full = true;
+	check_wait(sleeps, "send");
+	sleeps.call = SYS_sendto;
+	sleeps.call_fd = 31;
+	check_wait(sleeps, "other");
+	sleeps.call_fd = 30;
+	check_wait(sleeps, "send");
+	/* PostgreSQL: by what is in the set. */
+	sleeps.call = SYS_epoll_pwait;
+	sleeps.call_fd = (uint64_t)set;
+	check_wait(sleeps, "latch");
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(dup2(pair[0], 30), 30);
+	assert_int_equal(epoll_ctl(set, EPOLL_CTL_ADD, 30, &event), 0);
+	check_wait(sleeps, "send");
+	close(pair[0]);
+	close(pair[1]);
+	close(30);
+	close(set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -716,6 +921,13 @@ int main(void)
 		cmocka_unit_test_setup(the_daemons_own_session_is_marked, start),
 		cmocka_unit_test_setup(an_orphan_executes_though_its_client_has_gone, start),
 		cmocka_unit_test_setup(the_table_of_columns_is_whole, start),
+		cmocka_unit_test_setup(a_client_is_the_process_that_holds_the_other_end, start),
+		cmocka_unit_test_setup(a_process_number_that_means_another_is_not_shown, start),
+		cmocka_unit_test_setup(of_several_holders_it_is_who_connected_else_the_oldest,
+				       start),
+		cmocka_unit_test_setup(a_client_that_is_a_server_is_a_proxy, start),
+		cmocka_unit_test_setup(a_pooler_is_one_by_its_name, start),
+		cmocka_unit_test(what_a_thread_waits_for),
 	};
 
 	return cmocka_run_group_tests_name("session rows", tests, NULL, NULL);

@@ -188,9 +188,23 @@ static int exchange(int fd, struct question *questions, size_t n)
 	return r < 0 ? r : 0;
 }
 
-/* At most BATCH sessions. Invariant 2: the second exchange begins when the first is over. */
-static int ask(int fd, const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret)
+static struct dbps_owner owner_of(const struct inet_diag_msg *socket)
 {
+	return (struct dbps_owner){
+		.known = true,
+		.uid = socket->idiag_uid,
+		.cookie = socket->id.idiag_cookie[0] | (uint64_t)socket->id.idiag_cookie[1] << 32,
+	};
+}
+
+/*
+ * At most BATCH sessions. Invariant 2: the second exchange begins when the first is over.
+ * @param only Whose clients are looked for; NULL: anybody's.
+ */
+static int ask(int fd, const struct dbps_session *const *sessions, size_t n, const uid_t *only,
+	       struct dbps_owner *ret)
+{
+	struct dbps_owner found[BATCH];
 	struct question questions[BATCH];
 	size_t of[BATCH], n_own = 0;
 	int r;
@@ -199,36 +213,41 @@ static int ask(int fd, const struct dbps_session *const *sessions, size_t n, uid
 		questions[i] = ask_for_client(sessions[i]);
 	r = exchange(fd, questions, n);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if (questions[i].r == 0 && questions[i].socket.idiag_uid == uid)
+		if (questions[i].r == 0 && (!only || questions[i].socket.idiag_uid == *only)) {
+			found[n_own] = owner_of(&questions[i].socket);
 			of[n_own++] = i;
+		}
 	for (size_t i = 0; i < n_own; i++)
 		questions[i] = ask_for_server(sessions[of[i]]);
 	if (r == 0)
 		r = exchange(fd, questions, n_own);
 	for (size_t i = 0; r == 0 && i < n_own; i++)
-		ret[of[i]] = questions[i].r == 0;
+		if (questions[i].r == 0)
+			ret[of[i]] = found[i];
 	return r;
 }
 
 /* What an answer that came too late would be taken for is not worth knowing: start anew. */
-static void ask_here(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret)
+static void ask_here(const struct dbps_session *const *sessions, size_t n, const uid_t *only,
+		     struct dbps_owner *ret)
 {
 	pthread_mutex_lock(&kept.lock);
 	if (kept.fd < 0)
 		kept.fd = dbps_sock_diag_open(sessions[0]);
-	if (kept.fd >= 0 && ask(kept.fd, sessions, n, uid, ret) < 0) {
+	if (kept.fd >= 0 && ask(kept.fd, sessions, n, only, ret) < 0) {
 		close(kept.fd);
 		kept.fd = -1;
 	}
 	pthread_mutex_unlock(&kept.lock);
 }
 
-static void ask_elsewhere(const struct dbps_session *session, uid_t uid, bool *ret)
+static void ask_elsewhere(const struct dbps_session *session, const uid_t *only,
+			  struct dbps_owner *ret)
 {
 	_cleanup_close_ int fd = dbps_sock_diag_open(session);
 
 	if (fd >= 0)
-		ask(fd, &session, 1, uid, ret);
+		ask(fd, &session, 1, only, ret);
 }
 
 static void find_own_netns(void)
@@ -245,11 +264,13 @@ static bool is_here(const struct dbps_session *session)
 
 /* What need not be asked, or cannot be asked together with others. @return Whether it is settled.
  */
-static bool settle_alone(const struct dbps_session *session, uid_t uid, bool *ret)
+static bool settle_alone(const struct dbps_session *session, const uid_t *only,
+			 struct dbps_owner *ret)
 {
-	*ret = false;
+	*ret = (struct dbps_owner){0};
 	if (session->family == DBPS_FAMILY_UNIX) {
-		*ret = session->client_pid && session->client_uid == uid;
+		ret->known = session->client_pid;
+		ret->uid = session->client_uid;
 		return true;
 	}
 	/* A cookie of 0 would match any. */
@@ -257,29 +278,48 @@ static bool settle_alone(const struct dbps_session *session, uid_t uid, bool *re
 		return true;
 	if (is_here(session))
 		return false;
-	ask_elsewhere(session, uid, ret);
+	ask_elsewhere(session, only, ret);
 	return true;
 }
 
-void dbps_owners_are(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret)
+static void find(const struct dbps_session *const *sessions, size_t n, const uid_t *only,
+		 struct dbps_owner *ret)
 {
 	const struct dbps_session *asked[BATCH];
-	bool answers[BATCH] = {false};
+	struct dbps_owner answers[BATCH] = {0};
 	size_t of[BATCH], n_asked = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (!settle_alone(sessions[i], uid, &ret[i])) {
+		if (!settle_alone(sessions[i], only, &ret[i])) {
 			asked[n_asked] = sessions[i];
 			of[n_asked++] = i;
 		}
 		if (n_asked < BATCH && i + 1 < n)
 			continue;
 		if (n_asked)
-			ask_here(asked, n_asked, uid, answers);
+			ask_here(asked, n_asked, only, answers);
 		for (size_t k = 0; k < n_asked; k++)
 			ret[of[k]] = answers[k];
 		memset(answers, 0, sizeof(answers));
 		n_asked = 0;
+	}
+}
+
+void dbps_owners_find(const struct dbps_session *const *sessions, size_t n, struct dbps_owner *ret)
+{
+	find(sessions, n, NULL, ret);
+}
+
+void dbps_owners_are(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret)
+{
+	struct dbps_owner owners[BATCH];
+
+	for (size_t at = 0; at < n; at += BATCH) {
+		size_t n_here = n - at < BATCH ? n - at : BATCH;
+
+		find(sessions + at, n_here, &uid, owners);
+		for (size_t i = 0; i < n_here; i++)
+			ret[at + i] = owners[i].known && owners[i].uid == uid;
 	}
 }
 

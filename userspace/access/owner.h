@@ -22,6 +22,16 @@
  */
 bool dbps_owner_is(const struct dbps_session *session, uid_t uid);
 
+/* What the kernel knows of the client's end of a session. */
+struct dbps_owner {
+	bool known;
+	uid_t uid;	 /* Unix: of the peer; TCP: of whose process made the socket */
+	uint64_t cookie; /* TCP: the client's socket; Unix: 0 */
+};
+
+/** @brief What is known of the clients' ends of many sessions, under the same conditions. */
+void dbps_owners_find(const struct dbps_session *const *sessions, size_t n, struct dbps_owner *ret);
+
 /** @brief The same of many, asked together. */
 void dbps_owners_are(const struct dbps_session *const *sessions, size_t n, uid_t uid, bool *ret);
 

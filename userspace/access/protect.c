@@ -7,6 +7,8 @@
 #include <fnmatch.h>
 #include <string.h>
 
+#include "session/client.h"
+
 static struct dbps_protect_options protect;
 
 void dbps_protect_set(const struct dbps_protect_options *options)
@@ -47,6 +49,25 @@ static bool is_listed_bytes(const char *list, const char *name, size_t len, int 
 	return is_listed(list, text, flags);
 }
 
+/* The kernel's command names are cut to 15 bytes; the executable's is whole. */
+static bool is_listed_process(const char *list, const struct dbps_client_process *client)
+{
+	const char *exe = strrchr(client->exe, '/');
+
+	return is_listed(list, client->command, 0) || (exe && is_listed(list, exe + 1, 0));
+}
+
+const char *dbps_proxy(const struct dbps_row *row)
+{
+	const struct dbps_client_process *client = row->own ? NULL : dbps_row_client(row);
+
+	if (!client)
+		return NULL;
+	if (client->server[0])
+		return client->server;
+	return is_listed_process(protect.proxies, client) ? client->command : NULL;
+}
+
 const char *dbps_protected(const struct dbps_row *row)
 {
 	const struct dbps_session *session = row->session;
@@ -64,5 +85,5 @@ const char *dbps_protected(const struct dbps_row *row)
 		return "protect.users";
 	if (is_listed_bytes(protect.programs, session->program, session->program_len, FNM_CASEFOLD))
 		return "protect.programs";
-	return NULL;
+	return dbps_proxy(row) ? "protect.proxies" : NULL;
 }

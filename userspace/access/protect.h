@@ -12,10 +12,14 @@ struct dbps_protect_options {
 	const char *users;    /* as the server knows them, in their own case */
 	const char *programs; /* program_name of the connection attributes, in any case */
 	const char *commands; /* as the processlist says them, in any case */
+	const char *proxies;  /* command names of poolers and proxies */
 };
 
 /** @brief Say what is protected, once, before there are threads. The texts stay the caller's. */
 void dbps_protect_set(const struct dbps_protect_options *options);
+
+/** @return The pooler, the proxy or the followed server that is the session's client; NULL: none. */
+const char *dbps_proxy(const struct dbps_row *row);
 
 /** @return Why a KILL of many spares this session ("replication user" …), static; NULL: it does
  * not.

@@ -59,6 +59,11 @@ const struct dbps_config_key dbps_config_keys[] = {
 	{"protect", "commands", DBPS_CONFIG_TEXT, AT(protect_commands), "",
 	 "Binlog Dump*, Register Slave, Slave_*", 0, 0,
 	 "Commands, as the column of the processlist has them, in the same way."},
+	{"protect", "proxies", DBPS_CONFIG_TEXT, AT(protect_proxies), "",
+	 "pgbouncer, pgpool, odyssey, pgcat, pgagroal, proxysql, maxscale, mysqlrouter, haproxy", 0,
+	 0,
+	 "Command names of poolers and proxies, whose sessions are those of others, in the same "
+	 "way. Servers that are clients of others are spared in any case."},
 	{"audit", "file", DBPS_CONFIG_TEXT, AT(audit_file), "", DBPS_AUDIT_AUTO, 0, 200,
 	 "File that every kill is appended to; auto: " DBPS_AUDIT_FILE
 	 " for the daemon whose socket is the default one, none for any other."},

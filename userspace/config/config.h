@@ -36,6 +36,7 @@ struct dbps_config {
 	char *protect_users;
 	char *protect_programs;
 	char *protect_commands;
+	char *protect_proxies;
 	/* [audit] */
 	char *audit_file; /* DBPS_AUDIT_AUTO, a path, or NULL: none */
 	unsigned int audit_max_bytes;

@@ -337,6 +337,7 @@ int main(int argc, char **argv)
 			.users = daemon.config.protect_users,
 			.programs = daemon.config.protect_programs,
 			.commands = daemon.config.protect_commands,
+			.proxies = daemon.config.protect_proxies,
 		});
 		r = run(&daemon);
 	}

@@ -26,6 +26,7 @@ enum kernel_map {
 	MAP_PREPARED,
 	MAP_ADOPTIONS,
 	MAP_IDS,
+	MAP_CLIENT_ENDS,
 	MAP_CONTROL,
 	MAP_META,
 	MAP_LOSSES,
@@ -49,6 +50,7 @@ enum kernel_link {
 	LINK_ADOPT,
 	LINK_ARM,
 	LINK_SLOT,
+	LINK_HOLDERS,
 	LINK_ONE, /* over the descriptors of the daemon that made it */
 	LINK_N,
 };
@@ -76,6 +78,7 @@ struct dbps_kernel {
 	pthread_mutex_t iter_lock;	/* one iterator at a time: they share `control` */
 	pthread_mutex_t one_lock;    /* the same for LINK_ONE, which never waits for the others */
 	pthread_mutex_t signal_lock; /* one signal at a time: they share `control` */
+	pthread_mutex_t holders_lock; /* one pass over the holders at a time */
 	bool no_signals;	     /* this kernel cannot send them */
 	size_t snapshot_hint;	     /* bytes of the last snapshot */
 	uint64_t swept_ns;	     /* the last kernel_plain_sweep(), under iter_lock */
@@ -155,6 +158,9 @@ void kernel_plain_reframe(struct dbps_kernel *kernel);
 
 /** @brief Make LINK_ONE this daemon's own. 0 or a negative errno. */
 int kernel_one_open(struct dbps_kernel *kernel);
+
+/** @brief Forget the clients' ends that an earlier daemon was looking for. */
+void kernel_holders_clear(struct dbps_kernel *kernel);
 
 /** @brief Forget the entries of an earlier daemon, and log what they were. */
 void kernel_watches_clear(struct dbps_kernel *kernel);

@@ -94,6 +94,23 @@ bool dbps_kernel_signals(const struct dbps_kernel *kernel);
 int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 			    unsigned int text_bytes, void **ret_data, size_t *ret_len);
 
+/* The client's end of a session, as a socket is known by: a TCP client's by its own cookie, a Unix
+ * client's by that of the session. */
+struct dbps_client_end {
+	__u64 key;
+	__u64 cookie; /* of the session */
+};
+
+/**
+ * @brief Which processes hold the clients' ends of sessions: one pass over the descriptors of all
+ * processes of the host.
+ * @param ret_holders Of each session none, one or several, in no order; owned by the caller
+ * (free()); NULL when there are none.
+ * @return 0 or a negative errno; outputs untouched on failure.
+ */
+int dbps_kernel_holders(struct dbps_kernel *kernel, const struct dbps_client_end *ends, size_t n,
+			struct dbps_holder **ret_holders, size_t *ret_n);
+
 /**
  * @brief Text of a prepared statement.
  * @param ret_text Owned by the caller (free()), not terminated.

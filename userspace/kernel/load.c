@@ -38,6 +38,7 @@ static const char *const map_names[MAP_N] = {
 	[MAP_PAGE] = "dbps_page",
 	[MAP_ONE_PAGE] = "dbps_one_page",
 	[MAP_IDS] = "dbps_ids",
+	[MAP_CLIENT_ENDS] = "dbps_client_ends",
 	[MAP_PLAIN] = "dbps_plain",
 	[MAP_LIBRARY_CALLS] = "dbps_library_calls",
 	[MAP_LIBRARY_OBJECTS] = "dbps_library_objects",
@@ -50,6 +51,7 @@ static const char *const link_names[LINK_N] = {
 	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send",	[LINK_SNAPSHOT] = "dbps_snapshot",
 	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
 	[LINK_EXEC] = "dbps_exec", [LINK_ONE] = "dbps_one",	[LINK_SLOT] = "dbps_slot",
+	[LINK_HOLDERS] = "dbps_holders",
 };
 
 static const char *const prog_names[PROG_N] = {
@@ -204,6 +206,7 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	fd[LINK_JOIN] = attach_iter(skel->progs.dbps_join, NULL);
 	fd[LINK_SLOT] = attach_iter(skel->progs.dbps_slot, skel->maps.dbps_slots);
 	fd[LINK_ONE] = attach_iter(skel->progs.dbps_one, NULL);
+	fd[LINK_HOLDERS] = attach_iter(skel->progs.dbps_holders, NULL);
 	fd[LINK_EXEC] = attach_tap(skel->progs.dbps_exec);
 	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
 	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);
@@ -498,6 +501,7 @@ static struct dbps_kernel *kernel_new(const struct dbps_kernel_options *options)
 	pthread_mutex_init(&kernel->iter_lock, NULL);
 	pthread_mutex_init(&kernel->one_lock, NULL);
 	pthread_mutex_init(&kernel->signal_lock, NULL);
+	pthread_mutex_init(&kernel->holders_lock, NULL);
 	pthread_mutex_init(&kernel->cancel_lock, NULL);
 	kernel_condition_init(&kernel->slots_changed);
 	kernel_condition_init(&kernel->any_changed);
@@ -540,6 +544,7 @@ static int kernel_start(struct dbps_kernel *kernel, const struct dbps_kernel_opt
 		return say_why(ret_why, r, "cannot map the BPF maps: %s", strerror(-r));
 	if (kernel->taken_over)
 		kernel_plain_reframe(kernel);
+	kernel_holders_clear(kernel);
 	kernel_watches_clear(kernel);
 	return 0;
 }
@@ -581,6 +586,7 @@ void dbps_kernel_close(struct dbps_kernel *kernel)
 	pthread_mutex_destroy(&kernel->iter_lock);
 	pthread_mutex_destroy(&kernel->one_lock);
 	pthread_mutex_destroy(&kernel->signal_lock);
+	pthread_mutex_destroy(&kernel->holders_lock);
 	pthread_mutex_destroy(&kernel->cancel_lock);
 	pthread_cond_destroy(&kernel->slots_changed);
 	pthread_cond_destroy(&kernel->any_changed);

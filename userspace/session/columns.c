@@ -7,6 +7,7 @@
 
 #include "access/protect.h"
 #include "cleanup.h"
+#include "client.h"
 #include "kill/priority.h"
 
 static const struct dbps_value null_value = {.null = true};
@@ -210,12 +211,56 @@ static struct dbps_value get_transport(const struct dbps_row *row)
 
 static struct dbps_value get_client_pid(const struct dbps_row *row)
 {
-	return integer_or_null(row->session->client_pid);
+	const struct dbps_client_process *client = dbps_row_client(row);
+
+	return client ? integer(client->pid) : null_value;
 }
 
 static struct dbps_value get_client_uid(const struct dbps_row *row)
 {
-	return row->session->client_pid ? integer(row->session->client_uid) : null_value;
+	struct dbps_owner owner = dbps_row_owner(row);
+
+	return owner.known ? integer(owner.uid) : null_value;
+}
+
+static struct dbps_value get_client_command(const struct dbps_row *row)
+{
+	const struct dbps_client_process *client = dbps_row_client(row);
+
+	return words(client ? client->command : NULL);
+}
+
+static struct dbps_value get_client_exe(const struct dbps_row *row)
+{
+	const struct dbps_client_process *client = dbps_row_client(row);
+
+	return words(client ? client->exe : NULL);
+}
+
+static struct dbps_value get_client_cgroup(const struct dbps_row *row)
+{
+	const struct dbps_client_process *client = dbps_row_client(row);
+
+	return words(client ? client->cgroup : NULL);
+}
+
+static struct dbps_value get_client_unit(const struct dbps_row *row)
+{
+	const struct dbps_client_process *client = dbps_row_client(row);
+
+	return words(client ? client->unit : NULL);
+}
+
+static struct dbps_value get_client_container(const struct dbps_row *row)
+{
+	const struct dbps_client_process *client = dbps_row_client(row);
+
+	return words(client ? client->container : NULL);
+}
+
+static struct dbps_value get_proxy(const struct dbps_row *row)
+{
+	return words(dbps_proxy(row));
 }
 
 static struct dbps_value get_program(const struct dbps_row *row)
@@ -438,9 +483,28 @@ const struct dbps_column dbps_columns[] = {
 	{"connected_s", NULL, DBPS_TYPE_REAL, "s", "Time since the connection was made.",
 	 get_connected_s},
 	{"transport", NULL, DBPS_TYPE_TEXT, "", "tcp, tcp6 or unix.", get_transport},
-	{"client_pid", NULL, DBPS_TYPE_INTEGER, "", "Process of the client, of Unix sockets only.",
+	{"client_pid", NULL, DBPS_TYPE_INTEGER, "",
+	 "Process that holds the client's end, over Unix sockets and loopback TCP: of several the one "
+	 "that connected, else the oldest. NULL: not on this host, gone, or not known.",
 	 get_client_pid},
-	{"client_uid", NULL, DBPS_TYPE_INTEGER, "", "User id of that process.", get_client_uid},
+	{"client_uid", NULL, DBPS_TYPE_INTEGER, "",
+	 "User id of the client as the kernel noted it when it connected (Unix sockets), or when it "
+	 "made its socket (loopback TCP).",
+	 get_client_uid},
+	{"client_command", NULL, DBPS_TYPE_TEXT, "", "Command name of client_pid.",
+	 get_client_command},
+	{"client_exe", NULL, DBPS_TYPE_TEXT, "", "Its executable, as its own mount namespace has it.",
+	 get_client_exe},
+	{"client_unit", NULL, DBPS_TYPE_TEXT, "", "Its systemd unit.", get_client_unit},
+	{"client_container", NULL, DBPS_TYPE_TEXT, "",
+	 "The container that it runs in, by its control group: the begin of the id, or the name.",
+	 get_client_container},
+	{"client_cgroup", NULL, DBPS_TYPE_TEXT, "", "Its control group.", get_client_cgroup},
+	{"proxy", NULL, DBPS_TYPE_TEXT, "",
+	 "What stands between the session and its real client: a pooler or proxy (the setting "
+	 "protect.proxies), by its command; or the name of the followed server that the client is. "
+	 "KILL of many spares it. NULL: nothing that is known.",
+	 get_proxy},
 	{"program", NULL, DBPS_TYPE_TEXT, "",
 	 "program_name of the connection attributes; PostgreSQL: application_name.", get_program},
 	{"attr_pid", NULL, DBPS_TYPE_INTEGER, "",

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "client.h"
 #include "kernel/kernel.h"
 #include "server/own.h"
 #include "server/registry.h"
@@ -22,6 +23,7 @@
 /* What all rows of one read share. */
 struct reading {
 	struct dbps_kernel *kernel;
+	struct dbps_registry *registry;
 	struct dbps_server_view *views;
 	size_t n_views;
 	struct dbps_server_view own;
@@ -325,12 +327,15 @@ static int make_rows(struct reading *reading, void *data, size_t len, struct dbp
 	rows = calloc(1, sizeof(*rows));
 	if (!rows)
 		return -ENOMEM;
+	rows->kernel = reading->kernel;
+	rows->registry = reading->registry;
 	rows->row = calloc(n + 1, sizeof(*rows->row));
 	if (!rows->row)
 		return -ENOMEM;
 	for (; rows->n < n; rows->n++) {
 		struct dbps_row *row = &rows->row[rows->n];
 
+		row->all = rows;
 		r = fill(reading, row, places[rows->n].raw);
 		if (r < 0) {
 			free(row->owned);
@@ -353,6 +358,7 @@ static int read_rows(struct reading *reading, struct dbps_registry *registry, vo
 	if (r < 0)
 		return r;
 	reading->views = views;
+	reading->registry = registry;
 	dbps_own_view(&reading->own);
 	return make_rows(reading, data, len, ret_rows);
 }
@@ -398,6 +404,7 @@ void dbps_rows_free(struct dbps_rows *rows)
 		return;
 	for (size_t i = 0; i < rows->n; i++)
 		free(rows->row[i].owned);
+	dbps_clients_free(rows->clients);
 	free(rows->row);
 	free(rows->data);
 	free(rows);

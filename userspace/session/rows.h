@@ -14,6 +14,8 @@
 struct dbps_kernel;
 struct dbps_place;
 struct dbps_registry;
+struct dbps_clients;
+struct dbps_rows;
 
 #define DBPS_SERVER_NAME_MAX 64
 
@@ -35,6 +37,7 @@ struct dbps_row {
 	size_t info_whole; /* bytes of the whole text, before masking */
 	const char *
 		why_no_info; /* of a running statement without text, or encrypted: why; else NULL */
+	struct dbps_rows *all; /* those of the same snapshot */
 	char *owned;	     /* text that was made for `info`; NULL: it points into the snapshot */
 };
 
@@ -42,6 +45,10 @@ struct dbps_rows {
 	size_t n;
 	struct dbps_row *row; /* sorted by id */
 	void *data;	      /* the snapshot that the rows point into */
+	struct dbps_kernel *kernel;
+	struct dbps_registry *registry;
+	struct dbps_clients *clients; /* client.h; NULL: nobody has asked yet */
+	bool clients_failed;
 };
 
 /* What a snapshot has besides the sessions themselves; without it it is cheaper. */

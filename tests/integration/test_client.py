@@ -1,0 +1,145 @@
+"""Who the client of a session is: its process, as the kernel knows it, and what stands between."""
+
+import contextlib
+import os
+import subprocess
+
+from harness import check, check_equal, wait
+from pgwire import query
+
+NAMES = ("client_pid", "client_uid", "client_command", "client_exe", "client_unit",
+         "client_container", "client_cgroup", "proxy")
+
+
+def client_of(row):
+    return {name: row[name] for name in NAMES}
+
+
+def mariadb(context, server, *options, **kwargs):
+    """A stock client that sleeps in a statement."""
+    where = ["-h", "127.0.0.1", "-P", str(server.port)]
+    if "--protocol=socket" in options:
+        where = ["-S", server.socket]
+    return context.spawn(["mariadb", "--no-defaults", "-u", "knocker", *where, *options,
+                          "-e", "select sleep(100)"], stderr=subprocess.DEVNULL, **kwargs)
+
+
+def session_of(context, daemon, server, process):
+    """The row whose client is that process."""
+    row = wait(lambda: next((row for row in daemon.sessions(server)
+                             if row["client_pid"] == process.pid and row["info"]), None),
+               f"a session of process {process.pid}")
+    context.note(str(client_of(row)))
+    return row
+
+
+def pair(context):
+    server, daemon = context.shared_pair()
+    server.run("create or replace user knocker", "grant all on *.* to knocker")
+    return server, daemon
+
+
+def test_process(context):
+    server, daemon = pair(context)
+    for options in (["--protocol=socket"], ["--protocol=tcp"]):
+        process = mariadb(context, server, *options)
+        row = session_of(context, daemon, server, process)
+        check_equal((row["client_uid"], row["client_command"], row["proxy"]),
+                    (os.getuid(), "mariadb", None), str(row))
+        check_equal(row["client_exe"], os.readlink(f"/proc/{process.pid}/exe"), "exe")
+        selected = daemon.query(f"select client_command from processlist where id = {row['id']}",
+                                server.name)
+        check_equal(selected, (("mariadb",),), "SELECT")
+        daemon.query(f"kill {row['id']}", server.name)
+
+
+@contextlib.contextmanager
+def cgroup(path):
+    """A control group below the root, made and removed."""
+    root = next(line.split()[1] for line in open("/proc/self/mounts")
+                if line.split()[2] == "cgroup2")
+    made = []
+    try:
+        for part in path.split("/"):
+            root = os.path.join(root, part)
+            os.mkdir(root)
+            made.append(root)
+        yield os.path.join(root, "cgroup.procs")
+    finally:
+        for directory in reversed(made):
+            wait(lambda directory=directory: _removed(directory), f"{directory} to be empty")
+
+
+def _removed(directory):
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+    return not os.path.exists(directory)
+
+
+def test_cgroup(context):
+    server, daemon = pair(context)
+    slice_ = f"dbpstest{os.getpid()}.slice"
+    for path, unit, container in (
+            (f"{slice_}/web@1.service", "web@1.service", None),
+            (f"{slice_}/docker-{'3f' * 32}.scope", None, "3f3f3f3f3f3f")):
+        with cgroup(path) as procs:
+            def enter(procs=procs):
+                with open(procs, "w") as f:
+                    f.write("0")
+            process = mariadb(context, server, preexec_fn=enter)
+            row = session_of(context, daemon, server, process)
+            check(row["client_cgroup"].endswith(f"/{path}"), row["client_cgroup"])
+            check_equal((row["client_unit"], row["client_container"]), (unit, container), path)
+            process.kill()
+            process.wait()
+
+
+def test_gone(context):
+    """A client that has gone is nobody, also when its number is another's; what it left is another
+    process's."""
+    server, daemon = pair(context)
+    client = context.keep(server.wire())
+    client.login("knocker")
+    row = daemon.wait_idle(server, client.id)
+    check_equal(row["client_pid"], os.getpid(), "this process")
+    # A child has the connection now, and is the only one.
+    child = context.spawn(["sleep", "100"], pass_fds=[client.sock.fileno()])
+    client.sock.close()
+    row = daemon.session(server, client.id)
+    check_equal((row["client_pid"], row["client_command"]), (child.pid, "sleep"), "the child")
+    process = mariadb(context, server)
+    row = session_of(context, daemon, server, process)
+    process.kill()
+    process.wait()
+    row = daemon.wait_session(server, row["server_id"], "an orphan", lambda row: row["orphan"])
+    check_equal(client_of(row), {name: None for name in NAMES}, "nobody")
+    daemon.query(f"kill {row['id']}", server.name)
+
+
+def test_other_user(context):
+    server, daemon = pair(context)
+    process = mariadb(context, server, user=65534, group=65534, extra_groups=[])
+    row = session_of(context, daemon, server, process)
+    check_equal(row["client_uid"], 65534, "uid")
+    daemon.query(f"kill {row['id']}", server.name)
+
+
+def test_server_as_client(context):
+    """A session that another server opened is marked, and spared by a kill of many."""
+    server = context.postgres()
+    daemon = context.daemon()
+    daemon.wait_server(server, link=False)
+    server.query("create extension dblink")
+    client = context.keep(server.connect(tcp=True))
+    client.send(query(f"select * from dblink('host=127.0.0.1 port={server.port} user=postgres',"
+                      " 'select 1 from pg_sleep(100)') as t(n int)"))
+    row = wait(lambda: next((row for row in daemon.sessions(server)
+                             if row["proxy"] and row["info"]), None), "the inner session")
+    context.note(str(client_of(row)))
+    check_equal((row["proxy"], row["client_pid"], row["protected"], row["client_command"]),
+                (server.name, client.pid, "protect.proxies", "postgres"), str(row))
+    answer = daemon.query("kill query where info like 'select 1 from pg_sleep%'", server.name)
+    check_equal([row[1] for row in answer], ["spared"], str(answer))
+    check_equal(daemon.session(server, row["server_id"])["state"], "ACTIVE", "spared")
+    daemon.query(f"kill query {row['id']}", server.name)
+    daemon.wait_idle(server, client.pid)
