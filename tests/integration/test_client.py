@@ -4,8 +4,9 @@ import contextlib
 import os
 import subprocess
 
-from harness import check, check_equal, wait
-from pgwire import query
+from harness import (become_unprivileged, check, check_equal, free_port, need_program,
+                     unprivileged_user, wait)
+from pgwire import PgWire, query
 
 NAMES = ("client_pid", "client_uid", "client_command", "client_exe", "client_unit",
          "client_container", "client_cgroup", "proxy")
@@ -143,3 +144,44 @@ def test_server_as_client(context):
     check_equal(daemon.session(server, row["server_id"])["state"], "ACTIVE", "spared")
     daemon.query(f"kill query {row['id']}", server.name)
     daemon.wait_idle(server, client.pid)
+
+
+def pgbouncer(context, server):
+    """A PgBouncer before a server: the port that it listens on."""
+    need_program("pgbouncer")
+    directory = os.path.join(server.directory, "pgbouncer")
+    os.mkdir(directory)
+    os.chown(directory, *unprivileged_user())
+    port = free_port()
+    settings = os.path.join(directory, "pgbouncer.ini")
+    with open(settings, "w") as f:
+        f.write(f"[databases]\n* = host=127.0.0.1 port={server.port} user=postgres\n"
+                f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+                f"unix_socket_dir =\nauth_type = any\nlogfile = {directory}/log\n")
+    context.spawn(["pgbouncer", "-q", settings], preexec_fn=become_unprivileged,
+                  stderr=subprocess.DEVNULL)
+    return port
+
+
+def test_pooler(context):
+    """What PgBouncer sends is others' work: marked, spared by many, killed by its id."""
+    server = context.postgres()
+    daemon = context.daemon()
+    daemon.wait_server(server, link=False)
+    port = pgbouncer(context, server)
+
+    def connect():
+        with contextlib.suppress(OSError, EOFError):
+            return context.keep(PgWire(("127.0.0.1", port)))
+
+    client = wait(connect, "PgBouncer to listen", every=0.02)
+    client.send(query("select pg_sleep(100)"))
+    row = wait(lambda: next((row for row in daemon.sessions(server)
+                             if row["info"] == "select pg_sleep(100)"), None), "the statement")
+    context.note(str(client_of(row)))
+    check_equal((row["proxy"], row["protected"], row["client_command"]),
+                ("pgbouncer", "protect.proxies", "pgbouncer"), str(row))
+    answer = daemon.query("kill query where info like 'select pg_sleep%'", server.name)
+    check_equal([row[1] for row in answer], ["spared"], str(answer))
+    daemon.query(f"kill query {row['id']}", server.name)
+    daemon.wait_idle(server, row["server_id"])

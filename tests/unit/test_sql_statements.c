@@ -70,6 +70,16 @@ static void info_is_cut_at_100_bytes_between_characters(void **state)
 	assert_null(strstr(sessions, "and more"));
 }
 
+static void sessions_with_the_columns_that_are_wanted(void **state)
+{
+	(void)state;
+	assert_answer_begins("show sessions server, ID, wait", "server|Id|wait\n");
+	assert_answer_begins("show full sessions info", "Info\n");
+	assert_answer_has("show sessions id,nonsense", "1064");
+	assert_answer_has("show sessions id server", "1064");
+	assert_answer_has("show sessions id,", "1064");
+}
+
 static void orphans_are_those_that_execute_for_nobody(void **state)
 {
 	(void)state;
@@ -621,6 +631,7 @@ int main(void)
 		test(a_chosen_server_has_its_own_ids),
 		test(others_see_their_own_sessions),
 		test(info_is_cut_at_100_bytes_between_characters),
+		test(sessions_with_the_columns_that_are_wanted),
 		test(orphans_are_those_that_execute_for_nobody),
 		test(reserve_drops_what_is_idle),
 		test(reserve_says_why_it_could_not),

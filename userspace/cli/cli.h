@@ -33,6 +33,7 @@ enum dbps_cli_option {
 	DBPS_OPT_AFTER = 1 << 14,
 	DBPS_OPT_REASON = 1 << 15,
 	DBPS_OPT_KILL = 1 << 16,
+	DBPS_OPT_WIDE = 1 << 17,
 };
 
 struct dbps_cli {
@@ -113,8 +114,11 @@ void dbps_cli_close(struct dbps_cli *cli);
 
 /* query.c */
 
-/** @brief Print the warnings of the statement before on stderr: they are no part of its result. */
-enum dbps_exit dbps_cli_say_warnings(struct dbps_cli *cli);
+/**
+ * @brief Print the warnings of the statement before on stderr: they are no part of its result.
+ * @param said What was printed already; a warning of the same text is left out. NULL: nothing.
+ */
+enum dbps_exit dbps_cli_say_warnings(struct dbps_cli *cli, const char *said);
 
 /** @brief Print the answer of a statement without a result set. */
 void dbps_cli_say_ok(const struct dbps_cli *cli);
@@ -122,7 +126,8 @@ void dbps_cli_say_ok(const struct dbps_cli *cli);
 /* query.c */
 
 /**
- * @brief Send one statement and print its whole answer; warnings go to stderr.
+ * @brief Send one statement and print its whole answer; warnings go to stderr. That of a KILL has
+ * the exit code of dbps kill.
  * @param ret_warnings How many there were; untouched on failure.
  */
 enum dbps_exit dbps_cli_tell(struct dbps_cli *cli, const char *statement,

@@ -53,22 +53,6 @@ unsigned int dbps_cli_try(struct dbps_cli *cli, char ret_error[256])
 	return code;
 }
 
-enum dbps_exit dbps_cli_connect(struct dbps_cli *cli)
-{
-	char error[256];
-	unsigned int code = 0;
-
-	if (cli->mysql)
-		return DBPS_EXIT_OK;
-	code = dbps_cli_try(cli, error);
-	if (code == 0)
-		return DBPS_EXIT_OK;
-	if (code == ER_BAD_DB_ERROR)
-		return dbps_output_fail(cli, DBPS_EXIT_FAILED, code, "%s", error);
-	return dbps_output_fail(cli, DBPS_EXIT_UNREACHABLE, code < CR_MIN_ERROR ? code : 0,
-				"cannot reach dbpsd: %s", error);
-}
-
 /* Errors of libmariadb itself mean that the connection is gone; others are dbpsd's answer. */
 static enum dbps_exit exit_of_error(unsigned int code)
 {
@@ -137,6 +121,57 @@ static int table_of_result(MYSQL_RES *result, struct dbps_table *ret_table)
 	table.release = release_result;
 	*ret_table = table;
 	return 0;
+}
+
+/* "mariadb-3306, postgres-5432": all that the caller may know of. */
+static void write_servers(struct dbps_cli *all, char *buf, size_t size)
+{
+	struct dbps_table table = {0};
+	size_t len = 0;
+
+	snprintf(buf, size, "none");
+	if (dbps_cli_send(all, "SHOW DATABASES") != DBPS_EXIT_OK)
+		return;
+	MYSQL_RES *result = mysql_store_result(all->mysql);
+
+	if (!result || table_of_result(result, &table) < 0) {
+		mysql_free_result(result);
+		return;
+	}
+	for (size_t row = 0; row < table.n_rows && len < size; row++)
+		len += (size_t)snprintf(buf + len, size - len, "%s%s", row ? ", " : "",
+					dbps_table_row(&table, row)->text ?: "");
+	dbps_table_done(&table);
+}
+
+/* No server has the name that --server gave: say those there are. */
+static enum dbps_exit refuse_server(const struct dbps_cli *cli, unsigned int code)
+{
+	struct dbps_cli all = *cli;
+	char names[512] = "none", error[256];
+
+	all.server = NULL;
+	if (dbps_cli_try(&all, error) == 0)
+		write_servers(&all, names, sizeof(names));
+	dbps_cli_close(&all);
+	return dbps_output_fail(cli, DBPS_EXIT_FAILED, code, "no server '%s'; there are: %s",
+				cli->server, names);
+}
+
+enum dbps_exit dbps_cli_connect(struct dbps_cli *cli)
+{
+	char error[256];
+	unsigned int code = 0;
+
+	if (cli->mysql)
+		return DBPS_EXIT_OK;
+	code = dbps_cli_try(cli, error);
+	if (code == 0)
+		return DBPS_EXIT_OK;
+	if (code == ER_BAD_DB_ERROR)
+		return refuse_server(cli, code);
+	return dbps_output_fail(cli, DBPS_EXIT_UNREACHABLE, code < CR_MIN_ERROR ? code : 0,
+				"cannot reach dbpsd: %s", error);
 }
 
 enum dbps_exit dbps_cli_query(struct dbps_cli *cli, const char *statement,

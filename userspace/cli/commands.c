@@ -6,15 +6,19 @@
 
 const struct dbps_command dbps_commands[] = {
 	{"ps", "", "list the sessions and what they execute",
-	 DBPS_OPT_SERVER | DBPS_OPT_FULL | DBPS_OPT_JSON | DBPS_OPT_CSV | DBPS_OPT_WATCH, 0, 0,
+	 DBPS_OPT_SERVER | DBPS_OPT_FULL | DBPS_OPT_WIDE | DBPS_OPT_JSON | DBPS_OPT_CSV |
+		 DBPS_OPT_WATCH,
+	 0, 0,
 	 "Lists every connection of the database servers on this host. On a terminal a\n"
 	 "line is cut to fit; into a pipe it has the first 100 bytes of the statement.\n"
-	 "--json and --csv have all columns of a session and the whole statement. On the\n"
-	 "screen of --watch, what runs comes first.\n"
+	 "--wide tells also what each statement waits for and has used, and the client's\n"
+	 "process. --json and --csv have all columns of a session and the whole statement.\n"
+	 "On the screen of --watch, what runs comes first.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps ps\n"
 	 "  dbps ps --watch 1\n"
+	 "  dbps ps --wide\n"
 	 "  dbps ps --full | grep -i 'for update'\n"
 	 "  dbps ps --json | jq '.[] | select(.command != \"Sleep\" and .time > 60)'",
 	 dbps_command_ps},
@@ -117,7 +121,7 @@ const struct dbps_command dbps_commands[] = {
 	{"sql", "STATEMENT", "send one statement to the console of dbpsd",
 	 DBPS_OPT_SERVER | DBPS_OPT_JSON | DBPS_OPT_CSV, 1, -1,
 	 "Several words are sent as one statement, with a blank between. Warnings go to\n"
-	 "stderr.\n"
+	 "stderr. The exit code of a KILL is that of dbps kill.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps sql show full processlist\n"

@@ -3,6 +3,7 @@
  * what the kernel then saw. The console says the outcome in the info of its OK, "confirmed: …",
  * "missed: …" or "pending: …", or in a row for each session.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -38,6 +39,19 @@ enum dbps_exit dbps_kill_outcome(const char *info, const char **ret_outcome)
 	}
 	*ret_outcome = "unknown";
 	return DBPS_EXIT_FAILED;
+}
+
+bool dbps_kill_is(const char *statement)
+{
+	static const char word[] = "kill";
+	const char *at = statement + strspn(statement, " \t\n");
+
+	while (at[0] == '/' && at[1] == '*' && strstr(at + 2, "*/")) {
+		at = strstr(at + 2, "*/") + 2;
+		at += strspn(at, " \t\n");
+	}
+	return strncasecmp(at, word, strlen(word)) == 0 && !isalnum((unsigned char)at[4]) &&
+	       at[4] != '_';
 }
 
 int dbps_kill_parse_id(const char *text, uint64_t *ret_id)
@@ -235,7 +249,7 @@ enum dbps_exit dbps_kill_ids(struct dbps_cli *cli, const char *kind, char **word
 /* ---------------------------------------------------------------- by a condition or a user -- */
 
 /* The worst of the rows; of a dry run, which has no outcomes, nothing is bad. */
-static enum dbps_exit exit_of_rows(const struct dbps_table *table)
+enum dbps_exit dbps_kill_exit_of_rows(const struct dbps_table *table)
 {
 	enum dbps_exit worst = DBPS_EXIT_OK;
 	size_t column = 0;
@@ -267,7 +281,7 @@ static enum dbps_exit say_user(struct dbps_cli *cli)
 		dbps_text_print(stdout, info ? info : "", info ? strlen(info) : 0, SIZE_MAX);
 		putchar('\n');
 	}
-	return dbps_exit_worse(exit, dbps_cli_say_warnings(cli));
+	return dbps_exit_worse(exit, dbps_cli_say_warnings(cli, NULL));
 }
 
 enum dbps_exit dbps_kill_chosen(struct dbps_cli *cli, const char *kind)
@@ -285,7 +299,7 @@ enum dbps_exit dbps_kill_chosen(struct dbps_cli *cli, const char *kind)
 		return exit;
 	if (table.n_columns > 0)
 		exit = dbps_exit_worse(dbps_output_table(cli, &table, DBPS_FIT_WRAP),
-				       exit_of_rows(&table));
+				       dbps_kill_exit_of_rows(&table));
 	else
 		exit = say_user(cli);
 	dbps_table_done(&table);

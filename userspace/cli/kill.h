@@ -19,6 +19,12 @@ int dbps_kill_parse_id(const char *text, uint64_t *ret_id);
  */
 enum dbps_exit dbps_kill_outcome(const char *info, const char **ret_outcome);
 
+/** @return Whether a statement is a KILL; comments may stand before the word. */
+bool dbps_kill_is(const char *statement);
+
+/** @return The worst of the rows of a KILL of many; of a dry run nothing is bad. */
+enum dbps_exit dbps_kill_exit_of_rows(const struct dbps_table *table);
+
 /**
  * @brief Write the KILL, or what else is done to sessions, that the options ask for.
  * @param kind QUERY or CONNECTION; NULL: it is no KILL, the command's name is the statement's.

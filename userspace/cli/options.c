@@ -33,6 +33,8 @@ static const struct option_row rows[] = {
 	{DBPS_OPT_SERVER, "server", 0, NEEDS_VALUE, "NAME",
 	 "only this server, with its own ids (names: dbps servers)"},
 	{DBPS_OPT_FULL, "full", 0, NO_VALUE, NULL, "the whole text of each statement"},
+	{DBPS_OPT_WIDE, "wide", 'w', NO_VALUE, NULL,
+	 "also what each statement waits for and has used, and the client's process"},
 	{DBPS_OPT_JSON, "json", 0, NO_VALUE, NULL, "JSON, errors too"},
 	{DBPS_OPT_CSV, "csv", 0, NO_VALUE, NULL, "CSV (RFC 4180)"},
 	{DBPS_OPT_WATCH, "watch", 0, OPTIONAL_VALUE, "SECONDS",
@@ -253,6 +255,12 @@ enum dbps_exit dbps_cli_parse(int argc, char **argv, struct dbps_cli *ret_cli)
 	}
 	if (exit != DBPS_EXIT_OK)
 		return exit;
+	/* dbps help COMMAND is dbps COMMAND --help. */
+	if (n > 0 && strcmp(argv[1], "help") == 0) {
+		cli.given |= DBPS_OPT_HELP;
+		argv++;
+		n--;
+	}
 	if (n > 0) {
 		cli.command = find_command(argv[1]);
 		cli.args = argv + 2;
@@ -289,7 +297,7 @@ static void help_all(FILE *out)
 {
 	fputs("Usage: dbps [OPTION]... COMMAND [ARG]...\n"
 	      "ps and kill for database sessions, from the kernel. Asks the daemon dbpsd.\n"
-	      "\nCommands (dbps COMMAND --help tells more):\n",
+	      "\nCommands (dbps help COMMAND tells more):\n",
 	      out);
 	for (size_t i = 0; i < dbps_n_commands; i++)
 		fprintf(out, "  %-8s %s\n", dbps_commands[i].name, dbps_commands[i].summary);

@@ -1,6 +1,6 @@
 /*
  * dbps ps: the processlist, once or again and again. For programs it has every column, for people
- * the eight that a MySQL server shows.
+ * the eight that a MySQL server shows, and the server where there are several.
  */
 #include <errno.h>
 #include <signal.h>
@@ -16,8 +16,12 @@
 #define CLEAR_LINE "\033[K" /* from here to the end of the line */
 #define CLEAR_REST "\033[J" /* from here to the end of the screen */
 
-/* Columns of SHOW PROCESSLIST. */
-enum { ID, TIME = 5, INFO = 7, N_COLUMNS = 8 };
+/* Places of the columns that are asked for; the text of the statement is the last one. */
+enum { ID, SERVER, TIME = 6 };
+#define COLUMNS_BEFORE "id, server, user, host, db, command, time, state, "
+#define COLUMNS_WIDE                                                                               \
+	"wait, wait_ms, cpu_ms, read_bytes, write_bytes, client_pid, client_command, proxy, "
+#define COLUMNS_BEHIND "info"
 
 static volatile sig_atomic_t stopped;
 
@@ -27,20 +31,75 @@ static void on_signal(int signal)
 	stopped = 1;
 }
 
-static const char *statement_for(const struct dbps_cli *cli)
+static void write_statement(const struct dbps_cli *cli, char *buf, size_t size)
 {
-	if (cli->format != DBPS_FORMAT_TABLE)
-		return "SHOW FULL SESSIONS";
 	/* A terminal shows as much as it has room for, which may be more than the short form. */
-	return (cli->given & DBPS_OPT_FULL) || dbps_output_is_terminal() ? "SHOW FULL PROCESSLIST"
-									 : "SHOW PROCESSLIST";
+	bool full = cli->given & DBPS_OPT_FULL || dbps_output_is_terminal();
+
+	if (cli->format != DBPS_FORMAT_TABLE)
+		snprintf(buf, size, "SHOW FULL SESSIONS");
+	else
+		snprintf(buf, size, "SHOW %sSESSIONS " COLUMNS_BEFORE "%s" COLUMNS_BEHIND,
+			 full ? "FULL " : "", cli->given & DBPS_OPT_WIDE ? COLUMNS_WIDE : "");
+}
+
+static enum dbps_exit read_list(struct dbps_cli *cli, struct dbps_table *ret_table)
+{
+	char statement[256];
+
+	write_statement(cli, statement, sizeof(statement));
+	return dbps_cli_query(cli, statement, ret_table);
+}
+
+static bool same_text(const struct dbps_cell *a, const struct dbps_cell *b)
+{
+	return a->len == b->len && !a->text == !b->text &&
+	       (!a->text || memcmp(a->text, b->text, a->len) == 0);
+}
+
+/* Whether all are of one server, whose ids are plain. */
+static bool is_of_one_server(const struct dbps_table *table)
+{
+	for (size_t row = 0; row < table->n_rows; row++) {
+		const struct dbps_cell *cells = dbps_table_row(table, row);
+
+		if (!same_text(&cells[SERVER], &table->cells[SERVER]) ||
+		    strtoull(cells[ID].text ?: "", NULL, 10) > UINT32_MAX)
+			return false;
+	}
+	return true;
+}
+
+/* Of one server its name would be the same in each line. */
+static void drop_server(struct dbps_table *table)
+{
+	struct dbps_cell *to = table->cells;
+
+	for (size_t i = 0; i < table->n_rows * table->n_columns; i++)
+		if (i % table->n_columns != SERVER)
+			*to++ = table->cells[i];
+	memmove(table->headings + SERVER, table->headings + SERVER + 1,
+		(table->n_columns - SERVER - 1) * sizeof(*table->headings));
+	table->n_columns--;
+}
+
+/* For people. */
+static void arrange(const struct dbps_cli *cli, struct dbps_table *table)
+{
+	if (table->n_columns <= SERVER)
+		return;
+	table->headings[SERVER].name = "Server";
+	if (cli->server || is_of_one_server(table))
+		drop_server(table);
 }
 
 static enum dbps_exit list_once(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
-	enum dbps_exit exit = dbps_cli_query(cli, statement_for(cli), &table);
+	enum dbps_exit exit = read_list(cli, &table);
 
+	if (exit == DBPS_EXIT_OK && cli->format == DBPS_FORMAT_TABLE)
+		arrange(cli, &table);
 	if (exit == DBPS_EXIT_OK)
 		exit = dbps_output_table(cli, &table,
 					 cli->given & DBPS_OPT_FULL ? DBPS_FIT_NONE : DBPS_FIT_CUT);
@@ -75,12 +134,13 @@ static void print_title(FILE *out, const struct dbps_cli *cli, size_t n_sessions
 }
 
 /* What runs comes first, the longest at the top: a screen may have no room for the rest. */
-static int compare_rows(const void *a, const void *b)
+static int compare_rows(const void *a, const void *b, void *n_columns)
 {
 	const struct dbps_cell *x = a;
 	const struct dbps_cell *y = b;
-	bool x_runs = x[INFO].text != NULL;
-	bool y_runs = y[INFO].text != NULL;
+	size_t info = *(const size_t *)n_columns - 1;
+	bool x_runs = x[info].text != NULL;
+	bool y_runs = y[info].text != NULL;
 	unsigned long long x_s = x[TIME].text ? strtoull(x[TIME].text, NULL, 10) : 0;
 	unsigned long long y_s = y[TIME].text ? strtoull(y[TIME].text, NULL, 10) : 0;
 	unsigned long long x_id = x[ID].text ? strtoull(x[ID].text, NULL, 10) : 0;
@@ -96,7 +156,7 @@ static int compare_rows(const void *a, const void *b)
 static enum dbps_exit list_page(struct dbps_cli *cli)
 {
 	struct dbps_table table = {0};
-	enum dbps_exit exit = dbps_cli_query(cli, statement_for(cli), &table);
+	enum dbps_exit exit = read_list(cli, &table);
 	_cleanup_free_ char *page = NULL;
 	size_t len = 0;
 	size_t columns = 0;
@@ -108,9 +168,10 @@ static enum dbps_exit list_page(struct dbps_cli *cli)
 	out = open_memstream(&page, &len);
 	if (out) {
 		dbps_output_size(&columns, &lines);
-		if (table.n_columns == N_COLUMNS)
-			qsort(table.cells, table.n_rows, N_COLUMNS * sizeof(*table.cells),
-			      compare_rows);
+		if (table.n_columns > TIME)
+			qsort_r(table.cells, table.n_rows, table.n_columns * sizeof(*table.cells),
+				compare_rows, &table.n_columns);
+		arrange(cli, &table);
 		print_title(out, cli, table.n_rows);
 		/* Title, blank, headings and the line of those left out; the last stays free. */
 		dbps_table_print(out, &table,

@@ -9,7 +9,10 @@
 
 #include "cleanup.h"
 #include "cli/cli.h"
+#include "cli/kill.h"
 #include "cli/text.h"
+
+#define ER_PARSE_ERROR 1064
 
 enum dbps_exit dbps_command_servers(struct dbps_cli *cli)
 {
@@ -64,7 +67,22 @@ void dbps_cli_say_ok(const struct dbps_cli *cli)
 	json_decref(object);
 }
 
-enum dbps_exit dbps_cli_say_warnings(struct dbps_cli *cli)
+/* Takes out the warnings of this text. */
+static void leave_out(struct dbps_table *warnings, const char *said)
+{
+	size_t n = 0, last = warnings->n_columns - 1;
+
+	for (size_t row = 0; row < warnings->n_rows; row++) {
+		const struct dbps_cell *cells = dbps_table_row(warnings, row);
+
+		if (cells[last].len == strlen(said) && !memcmp(cells[last].text, said, cells[last].len))
+			continue;
+		memmove(dbps_table_row(warnings, n++), cells, warnings->n_columns * sizeof(*cells));
+	}
+	warnings->n_rows = n;
+}
+
+enum dbps_exit dbps_cli_say_warnings(struct dbps_cli *cli, const char *said)
 {
 	struct dbps_table table = {0};
 	enum dbps_exit exit = DBPS_EXIT_OK;
@@ -72,13 +90,32 @@ enum dbps_exit dbps_cli_say_warnings(struct dbps_cli *cli)
 	if (mysql_warning_count(cli->mysql) == 0)
 		return DBPS_EXIT_OK;
 	exit = dbps_cli_query(cli, "SHOW WARNINGS", &table);
+	if (exit == DBPS_EXIT_OK && said && table.n_columns > 0)
+		leave_out(&table, said);
 	fflush(stdout);
-	if (exit == DBPS_EXIT_OK && cli->format == DBPS_FORMAT_JSON)
+	if (exit != DBPS_EXIT_OK || table.n_rows == 0)
+		; /* nothing to say */
+	else if (cli->format == DBPS_FORMAT_JSON)
 		dbps_table_print_json(stderr, &table, true);
-	else if (exit == DBPS_EXIT_OK)
+	else
 		dbps_table_print(stderr, &table, DBPS_FIT_NONE, 0, 0);
 	dbps_table_done(&table);
 	return exit;
+}
+
+/* As dbps kill: what dbpsd refused, other than what it did not understand. */
+static enum dbps_exit exit_of_failure(const char *statement, unsigned int code)
+{
+	return code != ER_PARSE_ERROR && dbps_kill_is(statement) ? DBPS_EXIT_REFUSED
+								 : DBPS_EXIT_FAILED;
+}
+
+static enum dbps_exit exit_of_kill(const struct dbps_table *table, const char *info)
+{
+	const char *outcome = NULL;
+
+	return table->n_columns > 0 ? dbps_kill_exit_of_rows(table)
+				    : dbps_kill_outcome(info, &outcome);
 }
 
 enum dbps_exit dbps_cli_tell(struct dbps_cli *cli, const char *statement,
@@ -86,16 +123,23 @@ enum dbps_exit dbps_cli_tell(struct dbps_cli *cli, const char *statement,
 {
 	struct dbps_table table = {0};
 	enum dbps_exit exit = dbps_cli_query(cli, statement, &table);
+	_cleanup_free_ char *info = NULL;
 
+	if (exit == DBPS_EXIT_FAILED && cli->mysql)
+		return exit_of_failure(statement, mysql_errno(cli->mysql));
 	if (exit != DBPS_EXIT_OK)
 		return exit;
+	if (mysql_info(cli->mysql))
+		info = strdup(mysql_info(cli->mysql));
 	if (table.n_columns > 0)
 		exit = dbps_output_table(cli, &table, DBPS_FIT_WRAP);
 	else
 		dbps_cli_say_ok(cli);
+	if (dbps_kill_is(statement))
+		exit = dbps_exit_worse(exit, exit_of_kill(&table, info));
 	dbps_table_done(&table);
 	*ret_warnings = mysql_warning_count(cli->mysql);
-	return dbps_exit_worse(exit, dbps_cli_say_warnings(cli));
+	return dbps_exit_worse(exit, dbps_cli_say_warnings(cli, info));
 }
 
 enum dbps_exit dbps_command_sql(struct dbps_cli *cli)

@@ -350,11 +350,17 @@ static struct dbps_value get_wait(const struct dbps_row *row)
 	return words(dbps_row_wait(row));
 }
 
+/* To the microsecond: the scheduler's clock is no finer. */
+static struct dbps_value milliseconds(uint64_t ns)
+{
+	return real((double)(ns / 1000) / 1e3);
+}
+
 static struct dbps_value get_wait_ms(const struct dbps_row *row)
 {
 	if (!row->thread || !row->thread->state || !row->thread->for_ns)
 		return null_value;
-	return real((double)row->thread->for_ns / 1e6);
+	return milliseconds(row->thread->for_ns);
 }
 
 /* What the thread has used since the statement began; NULL when that is not known. */
@@ -369,7 +375,7 @@ static struct dbps_value get_cpu_ms(const struct dbps_row *row)
 {
 	const struct dbps_usage *used = used_by(row);
 
-	return used ? real((double)used->cpu_ns / 1e6) : null_value;
+	return used ? milliseconds(used->cpu_ns) : null_value;
 }
 
 static struct dbps_value get_read_bytes(const struct dbps_row *row)

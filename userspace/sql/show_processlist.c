@@ -34,6 +34,19 @@ static size_t column_at(const struct listing *listing, size_t n)
 	return at;
 }
 
+/* Whether a column is among them that tells of the statement's thread. */
+static bool has_thread(const struct listing *listing)
+{
+	static const char *const names[] = {"wait", "wait_ms", "cpu_ms", "read_bytes",
+					    "write_bytes"};
+
+	for (size_t i = 0; i < listing->n_columns; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
+			if (!strcmp(dbps_columns[column_at(listing, i)].name, names[k]))
+				return true;
+	return false;
+}
+
 static int put_columns(struct wire_writer *out, const struct listing *listing)
 {
 	_cleanup_free_ struct wire_column *columns = calloc(listing->n_columns, sizeof(*columns));
@@ -70,7 +83,7 @@ static int list_sessions(struct sql_connection *connection, const struct listing
 	_cleanup_(sql_sessions_done) struct sql_sessions sessions = {0};
 	struct wire_writer *out = &connection->channel.out;
 	int r = sql_sessions_read(connection,
-				  DBPS_ROWS_TEXT | (listing->titles ? 0 : DBPS_ROWS_THREADS),
+				  DBPS_ROWS_TEXT | (has_thread(listing) ? DBPS_ROWS_THREADS : 0),
 				  &sessions);
 
 	if (r == -ENOENT)
@@ -101,12 +114,42 @@ int sql_show_processlist(struct sql_connection *connection, struct sql_input *in
 	return sql_processlist(connection, options != 0);
 }
 
+static const char *take_column(struct sql_input *input)
+{
+	for (size_t i = 0; i < dbps_n_columns; i++)
+		if (sql_take_word(input, dbps_columns[i].name))
+			return dbps_columns[i].name;
+	return NULL;
+}
+
+/* "id, server, wait", at most as many as there are. How many; 0: it is not understood. */
+static size_t take_columns(struct sql_input *input, const char **names)
+{
+	size_t n = 0;
+
+	do {
+		names[n] = take_column(input);
+		if (!names[n])
+			return 0;
+	} while (++n < dbps_n_columns && sql_take_char(input, ','));
+	return sql_at_end(input) ? n : 0;
+}
+
 int sql_show_sessions(struct sql_connection *connection, struct sql_input *input,
 		      unsigned int options)
 {
+	_cleanup_free_ const char **names = calloc(dbps_n_columns, sizeof(const char *));
 	struct listing listing = {.n_columns = dbps_n_columns, .full = options != 0};
 
-	(void)input;
+	if (!names)
+		return -ENOMEM;
+	if (sql_at_end(input))
+		return list_sessions(connection, &listing);
+	listing.n_columns = take_columns(input, names);
+	if (!listing.n_columns)
+		return -EINVAL;
+	listing.names = names;
+	listing.titles = true;
 	return list_sessions(connection, &listing);
 }
 

@@ -16,8 +16,8 @@
 const struct sql_statement sql_statements[] = {
 	{"SHOW [FULL] PROCESSLIST", 0, sql_show_processlist,
 	 .help = "every session, and what it executes now"},
-	{"SHOW [FULL] SESSIONS", 0, sql_show_sessions,
-	 .help = "the same with all columns"},
+	{"SHOW [FULL] SESSIONS column, ...", 0, sql_show_sessions,
+	 .help = "the same with these columns, or all"},
 	{"SHOW [FULL] ORPHANS", 0, sql_show_orphans,
 	 .help = "sessions that execute though their client has gone"},
 	{"KILL [HARD | SOFT] [CONNECTION | QUERY] WHERE condition ...", 0, sql_kill_where,
