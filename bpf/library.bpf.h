@@ -1,5 +1,7 @@
 /*
- * The TLS library: probes at the begin and the end of SSL_read, SSL_write and their _ex forms. At
+ * The TLS library: probes at the begin and the end of SSL_read, SSL_write and their _ex forms; of
+ * PostgreSQL at those of its own functions over them (be_tls_read(), be_gssapi_read(), …;
+ * libpq/be-secure-openssl.c), which take the same arguments: an object, a buffer and its size. At
  * the end the plaintext is in the caller's buffer, and is followed as a tap follows that of a
  * socket.
  *
@@ -53,7 +55,7 @@ static __always_inline __u32 library_moved(struct pt_regs *ctx, const struct lib
 
 	if (ret <= 0)
 		return 0;
-	if (bpf_get_attach_cookie(ctx) != DBPS_LIBRARY_EX)
+	if ((bpf_get_attach_cookie(ctx) & DBPS_LIBRARY_FORM) != DBPS_LIBRARY_EX)
 		return (__u32)ret;
 	if (bpf_probe_read_user(&n, sizeof(n), (const void *)c->moved) || n > 0x7fffffff)
 		return 0;
@@ -77,6 +79,28 @@ static __always_inline struct dbps_record *library_record(const struct library_c
 	return bpf_map_lookup_elem(&dbps_plain, &cookie);
 }
 
+/*
+ * A server that forks is probed in its program's file, and so in all processes of that file: each
+ * server's probes bear its number, and look at its own children alone.
+ */
+static __always_inline bool library_is_others(struct pt_regs *ctx)
+{
+	__u64 server = bpf_get_attach_cookie(ctx) >> DBPS_LIBRARY_SERVER_SHIFT;
+
+	return server && server != tap_server_of(bpf_get_current_task_btf());
+}
+
+/* The library has nothing for a server that asks for its next request. */
+static __noinline int library_waits(struct dbps_record *r, __u64 requested)
+{
+	if ((r->s.phase != DBPS_PHASE_UNKNOWN && r->s.phase != DBPS_PHASE_UNFRAMED) ||
+	    !session_lock(r))
+		return 0;
+	session_waits(&r->s, requested);
+	session_unlock(r);
+	return 0;
+}
+
 static __noinline int library_moves(struct pt_regs *ctx, bool sends)
 {
 	struct library_call *c =
@@ -85,19 +109,22 @@ static __noinline int library_moves(struct pt_regs *ctx, bool sends)
 	bool was_closed;
 	__u32 n;
 
-	if (!c || !c->ssl)
+	if (!c || !c->ssl || library_is_others(ctx))
 		return 0;
 	n = library_moved(ctx, c);
 	r = library_record(c);
 	c->ssl = 0;
-	if (!n || !r)
+	if (!r)
 		return 0;
+	if (!n)
+		return sends ? 0 : library_waits(r, c->n);
 	if (!sends && n == 4 && mysql_skips_header(&r->s))
 		return 0;
 	if (!session_lock(r))
 		return 0;
 	was_closed = r->s.phase == DBPS_PHASE_CLOSED;
-	r->s.flags |= DBPS_TLS_READ;
+	if (!(r->s.flags & DBPS_TLS_READ))
+		plain_first(r, c->buffer, n, sends);
 	if (sends) {
 		session_sent(r, c->buffer, n, &c->window);
 	} else {

@@ -78,7 +78,7 @@ static __noinline int pgsql_tap_received(struct dbps_record *r, __u64 base, __u3
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
 
-	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
+	if (s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (s->lost)
 		pgsql_lost(r, DBPS_LOSS_RESYNC);
@@ -89,14 +89,17 @@ static __noinline int pgsql_tap_received(struct dbps_record *r, __u64 base, __u3
 	return 0;
 }
 
-static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n)
+/* window: as session_sent() has it. */
+static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n,
+				     struct dbps_window *window)
 {
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
-	struct dbps_window *window;
 	__u32 zero = 0;
 
-	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
+	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
+		return plain_note(s);
+	if (s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (s->lost)
 		pgsql_lost(r, DBPS_LOSS_RESYNC);
@@ -104,9 +107,12 @@ static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n)
 		pgsql_sent_unframed(r, &span, n);
 		return 0;
 	}
-	window = bpf_map_lookup_elem(&dbps_windows, &zero);
+	if (!window)
+		window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && pgsql_sent(r, &span, n, window))
 		pgsql_lost(r, DBPS_LOSS_UNREADABLE);
+	if (s->flags & DBPS_TLS)
+		plain_begin(r, false);
 	return 0;
 }
 

@@ -45,7 +45,8 @@ struct {
 
 /*
  * A tap of an encrypted socket: if a call of the library is under way, this is its socket. The
- * socket's record learns that its plaintext is followed.
+ * socket's record learns that its plaintext is followed; until then it is the one that counts
+ * statements.
  */
 static __noinline int plain_note(struct dbps_session *s)
 {
@@ -60,18 +61,37 @@ static __noinline int plain_note(struct dbps_session *s)
 	if (s->flags & DBPS_TLS_READ)
 		return 0;
 	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
-	if (p)
-		s->flags |= p->s.flags & DBPS_TLS_READ;
+	if (!p)
+		return 0;
+	s->flags |= p->s.flags & DBPS_TLS_READ;
+	if (c->ssl && p->s.sequence < s->sequence)
+		p->s.sequence = s->sequence;
 	return 0;
 }
 
-/* The client has asked for TLS; what comes next is its handshake. */
-static __noinline int plain_begin(struct dbps_record *r)
+/* Nothing is known of where in the plaintext it is: the next request that is seen to begin tells.
+ */
+static __always_inline void plain_unknown(struct dbps_session *s)
 {
-	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &r->s.tgid);
+	s->flags &= ~DBPS_FRAMED_IN;
+	s->flags |= DBPS_JOINED;
+	if (s->phase < DBPS_PHASE_CLOSED)
+		s->phase = DBPS_PHASE_UNKNOWN;
+}
+
+/*
+ * The client has asked for TLS; what comes next is its handshake. Or, `older`: the session was
+ * encrypted before it was seen.
+ */
+static __noinline int plain_begin(struct dbps_record *r, bool older)
+{
+	__u32 server = dbps_session_server(&r->s);
+	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &server);
 	__u64 cookie = r->s.cookie;
 	struct dbps_record *p;
 
+	__builtin_memset(&r->s.in, 0, sizeof(r->s.in));
+	__builtin_memset(&r->s.out, 0, sizeof(r->s.out));
 	if (bpf_map_update_elem(&dbps_plain, &cookie, r, BPF_ANY)) {
 		loss_count(DBPS_LOSS_NO_STORAGE);
 		return 0;
@@ -79,13 +99,33 @@ static __noinline int plain_begin(struct dbps_record *r)
 	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
 	if (!p)
 		return 0;
-	__builtin_memset(&p->s.in, 0, sizeof(p->s.in));
-	__builtin_memset(&p->s.out, 0, sizeof(p->s.out));
+	__builtin_memset(&p->pg, 0, sizeof(p->pg));
 	p->s.flags &= ~DBPS_TLS; /* its bytes are in clear, and the login comes first */
-	p->s.phase = DBPS_PHASE_GREETED;
+	if (older)
+		plain_unknown(&p->s);
+	else
+		p->s.phase = DBPS_PHASE_GREETED;
 	if (seen && seen->tls_read)
 		p->s.flags |= DBPS_TLS_READ;
 	__sync_fetch_and_add(&p->s.gen, 1); /* the copy was made under the lock */
+	return 0;
+}
+
+/*
+ * The first plaintext of a session whose library was not probed when it began. It may have logged
+ * in by now: in its login, packets of MySQL are numbered from 2 on, as the request for TLS was 1,
+ * and the first message of PostgreSQL has no type.
+ */
+static __noinline int plain_first(struct dbps_record *r, __u64 base, __u32 n, bool sends)
+{
+	__u8 b[4] = {};
+
+	r->s.flags |= DBPS_TLS_READ;
+	if (r->s.phase != DBPS_PHASE_GREETED)
+		return 0;
+	if (sends || n < 4 || bpf_probe_read_user(b, sizeof(b), (const void *)base) ||
+	    (r->s.flags & DBPS_PGSQL ? b[0] : !b[3]))
+		plain_unknown(&r->s);
 	return 0;
 }
 

@@ -211,6 +211,7 @@ static __always_inline void received_opaque(struct dbps_record *r)
 	cancel_check(s, DBPS_OUTCOME_NEXT, 0);
 }
 
+#include "dark.bpf.h"
 #include "pgsql.bpf.h"
 
 /* Everything but the everyday request. */
@@ -219,11 +220,11 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
 
+	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
+		return dark_received(r, base, n);
 	if (s->flags & DBPS_PGSQL)
 		return pgsql_tap_received(r, base, n, requested);
-	if (s->flags & DBPS_TLS)
-		plain_note(s);
-	if (s->flags & DBPS_TLS || s->phase == DBPS_PHASE_CLOSED)
+	if (s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (s->flags & DBPS_COMPRESSED) {
 		received_opaque(r);
@@ -240,7 +241,7 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 	if (mysql_requests(r, &span, n))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
 	if (s->flags & DBPS_TLS)
-		plain_begin(r);
+		plain_begin(r, false);
 	return 0;
 }
 
@@ -262,9 +263,13 @@ static __always_inline int session_received(struct dbps_record *r, __u64 base, _
  */
 static __always_inline void session_waits(struct dbps_session *s, __u64 requested)
 {
+	if (s->flags & DBPS_TLS) {
+		dark_waits(s);
+		return;
+	}
 	if (s->flags & DBPS_PGSQL)
 		return; /* it may wait in the middle of anything */
-	if (s->phase == DBPS_PHASE_UNKNOWN && !(s->flags & DBPS_TLS) && requested == 4) {
+	if (s->phase == DBPS_PHASE_UNKNOWN && requested == 4) {
 		s->flags |= DBPS_READS_APART | DBPS_FRAMED_IN;
 		s->phase = DBPS_PHASE_IDLE;
 		return;
@@ -351,8 +356,8 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 	struct dbps_session *s = &r->s;
 	__u32 zero = 0;
 
-	if (s->flags & DBPS_TLS)
-		plain_note(s);
+	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
+		return plain_note(s);
 	if (!mysql_follows_answers(s))
 		return 0;
 	mysql_answers_header(r);
@@ -386,8 +391,9 @@ static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32
 
 	s->bytes_out += n;
 	s->flags |= DBPS_SENT;
+	/* Not by sent_other(): calls may be eight deep. */
 	if (mysql_unlikely(s->flags & DBPS_PGSQL))
-		return pgsql_tap_sent(r, base, n);
+		return pgsql_tap_sent(r, base, n, window);
 	if (mysql_likely(n <= MYSQL_SHORT_ANSWER && s->phase >= DBPS_PHASE_FIRST && !s->out.left &&
 			 !s->out.hdr_have && !s->out.full))
 		pos = sent_everyday(s, base, n);

@@ -283,8 +283,8 @@ int dbps_one(struct bpf_iter__task_file *ctx)
 		return 0;
 	snapshot_arm(r);
 	if (control->signal && control->signal_cookie == r->s.cookie) {
-		control->signalled =
-			signal_session(&r->s, control->signal_sequence, (int)control->signal);
+		control->signalled = signal_session(&plain_or(r)->s, control->signal_sequence,
+						    (int)control->signal);
 		control->signal = 0;
 	}
 	snapshot_put(page, plain_or(r), sk, control->one_text, false);
@@ -439,6 +439,7 @@ int dbps_adopt(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	cookie = r->s.cookie;
 	a = bpf_map_lookup_elem(&dbps_adoptions, &cookie);
+	r = plain_or(r);
 	if (!a || !session_lock(r))
 		return 0;
 	if (!(r->s.flags & DBPS_KNOWN_ID)) {

@@ -246,7 +246,13 @@ struct dbps_holder {
 	char command[16]; /* terminated */
 };
 
-/* Cookie of a probe at the end of a library's function: how it says what it moved. */
+/*
+ * Cookie of a probe at the end of a library's function: how it says what it moved, and above that
+ * the process of the server whose children it is of; 0: it is of one process alone.
+ */
+#define DBPS_LIBRARY_FORM	  1ull
+#define DBPS_LIBRARY_SERVER_SHIFT 8
+
 enum dbps_library_form {
 	DBPS_LIBRARY_PLAIN, /* returns the number of bytes */
 	DBPS_LIBRARY_EX,    /* returns 1, and writes the number where its fourth argument says */

@@ -119,14 +119,18 @@ static void cancel_check(struct dbps_session *s, __u32 outcome, __u32 error)
 }
 
 /* The library's plaintext has a record of its own, which here is a session of its own. */
-static void plain_note(struct dbps_session *s)
+static int plain_note(struct dbps_session *s)
 {
 	CHECK(s->flags & DBPS_TLS);
+	return 0;
 }
 
-static void plain_begin(struct dbps_record *r)
+static int plain_begin(struct dbps_record *r, bool older)
 {
-	CHECK(r->s.phase == DBPS_PHASE_AUTH);
+	CHECK(r->s.flags & DBPS_TLS && (older || r->s.phase == DBPS_PHASE_AUTH));
+	memset(&r->s.in, 0, sizeof(r->s.in));
+	memset(&r->s.out, 0, sizeof(r->s.out));
+	return 0;
 }
 
 static struct prepared *find_prepared(const struct dbps_prepared_key *key)

@@ -129,8 +129,12 @@ def stop_process(pid):
 
 
 def make_certificate(t):
+    return write_certificate(t.directory)
+
+
+def write_certificate(directory):
     need_program("openssl")
-    key, cert = os.path.join(t.directory, "key.pem"), os.path.join(t.directory, "cert.pem")
+    key, cert = os.path.join(directory, "key.pem"), os.path.join(directory, "cert.pem")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
                     "-subj", "/CN=localhost", "-keyout", key, "-out", cert], check=True,
                    capture_output=True)
@@ -174,8 +178,10 @@ class Server:
             cls._template = path
         return cls._template
 
-    def __init__(self, directory, root_directory, options=(), own_network=False, port=None):
+    def __init__(self, directory, root_directory, options=(), own_network=False, port=None,
+                 env=None):
         self.directory = directory
+        self.env = {**os.environ, **(env or {})}
         self.own_network = own_network
         self.wanted_port = port
         self.data = os.path.join(directory, "data")
@@ -200,7 +206,7 @@ class Server:
         if self.own_network:
             args = in_new_network(args)
         with open(self.log, "a") as log:
-            self.process = spawn(args, stdout=log, stderr=log, cwd=self.directory)
+            self.process = spawn(args, stdout=log, stderr=log, cwd=self.directory, env=self.env)
         self.pid = self.process.pid
         self.name = f"mariadb-{self.port}"
         wait(self._is_up, f"{self.name} to answer\n{tail(self.log)}", timeout=60, every=0.02)
@@ -277,7 +283,8 @@ class PostgresServer:
             cls._template = path
         return cls._template
 
-    def __init__(self, run, options=(), port=None):
+    def __init__(self, run, options=(), port=None, tls=False, hide=None):
+        """`hide`: a function that a copy of the program, which is run then, exports by another name."""
         if not os.path.exists(f"{POSTGRES_PROGRAMS}/postgres"):
             raise Skip("postgresql-15 is not installed")
         template = self.template(run)
@@ -286,7 +293,20 @@ class PostgresServer:
         self.data = os.path.join(self.directory, "data")
         subprocess.run(["cp", "-a", template, self.data], check=True)
         self.log = os.path.join(self.directory, "postgres.log")
+        self.program_file = f"{POSTGRES_PROGRAMS}/postgres"
         self.options = list(options)
+        if hide:
+            self.program_file = os.path.join(self.directory, "postgres")
+            with open(f"{POSTGRES_PROGRAMS}/postgres", "rb") as f:
+                code = f.read()
+            with open(self.program_file, "wb") as f:
+                f.write(code.replace(b"\0" + hide + b"\0", b"\0" + b"x" * len(hide) + b"\0"))
+            os.chmod(self.program_file, 0o755)
+        if tls:
+            key, cert = write_certificate(self.directory)
+            os.chown(key, *unprivileged_user())
+            self.options += ["-c", "ssl=on", "-c", f"ssl_key_file={key}", "-c",
+                             f"ssl_cert_file={cert}"]
         self.process = self.admin_connection = None
         self.wanted_port = port
         self.start()
@@ -297,7 +317,7 @@ class PostgresServer:
         settings = {"port": self.port, "listen_addresses": "127.0.0.1", "fsync": "off",
                     "unix_socket_directories": self.directory, "shared_buffers": "16MB",
                     "max_connections": 120, "ssl": "off"}
-        args = [f"{POSTGRES_PROGRAMS}/postgres", "-D", self.data]
+        args = [self.program_file, "-D", self.data]
         for name, value in settings.items():
             args += ["-c", f"{name}={value}"]
         with open(self.log, "a") as log:

@@ -2,6 +2,7 @@
 call, and sees each message of the server."""
 
 import socket
+import ssl as tls
 import struct
 
 SSL_REQUEST = 80877103
@@ -74,6 +75,11 @@ class PgWire:
         if ssl is not None:
             self.send(startup(ssl))
             self.ssl_answer = self.socket.recv(1)
+            if self.ssl_answer == b"S":
+                context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+                context.check_hostname = False
+                context.verify_mode = tls.CERT_NONE
+                self.socket = context.wrap_socket(self.socket)
         if login:
             names = {"user": user, "database": database, "application_name": program, **parameters}
             pairs = [word for pair in names.items() for word in pair if pair[1] is not None]

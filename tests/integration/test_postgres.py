@@ -186,15 +186,15 @@ def pairs_up(server, daemon, seen):
     return theirs == ours
 
 
-def test_pgbench(context):
+def compare_pgbench(context, server, daemon, tls):
     """Stopped for a moment, a running pgbench shows the same in both lists."""
-    server, daemon = pair(context)
+    env = {**os.environ, "PGSSLMODE": "require" if tls else "disable"}
     subprocess.run(server.program("pgbench", "-i", "-q", "-s", "1", "postgres"), check=True,
-                   capture_output=True)
+                   capture_output=True, env=env)
     for mode in ("simple", "extended", "prepared"):
         bench = context.spawn(server.program("pgbench", "-M", mode, "-c", "8", "-T", "60", "-n",
                                              "postgres"),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
         wait(lambda: len(server.activity()) == 8, "pgbench to connect")
         for _ in range(5):
             # Clients that do not go on leave their sessions at rest, most in transactions.
@@ -209,11 +209,25 @@ def test_pgbench(context):
                         if seen[0].get(pid) != seen[1].get(pid)]
                 raise Failure("\n  ".join([str(failure), *rows])) from None
             os.kill(bench.pid, signal.SIGCONT)
-        framings = {row["framing"] for row in daemon.sessions(server)}
+        rows = daemon.sessions(server)
+        framings = {row["framing"] for row in rows}
         check_equal(framings - {"unknown"}, {"exact"}, f"{mode}: framing")
+        check_equal(sum(row["tls"] for row in rows), 8 * tls, "encrypted sessions")
         bench.kill()
         bench.wait()
         wait(lambda: not server.activity(), "pgbench to be gone")
+
+
+def test_pgbench(context):
+    server, daemon = pair(context)
+    compare_pgbench(context, server, daemon, False)
+
+
+def test_pgbench_through_tls(context):
+    daemon = context.daemon()
+    server = context.postgres(tls=True)
+    daemon.wait_server(server, link=False)
+    compare_pgbench(context, server, daemon, True)
 
 
 def test_older_sessions(context):

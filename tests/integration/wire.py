@@ -186,14 +186,16 @@ class Wire:
             caps |= CONNECT_WITH_DB
         return caps | CONNECT_ATTRS if attrs else caps
 
-    def start_tls(self, db=None, attrs=None):
+    def start_tls(self, db=None, attrs=None, version=None):
         """Behind the greeting: ask for TLS, for a login with these, and go on encrypted. The server
-        takes the capabilities of this packet, not those of the login."""
+        takes the capabilities of this packet, not those of the login. `version`: the latest."""
         self.wanted_caps |= SSL
         self.send(struct.pack("<IIB19xI", self.login_caps(db, attrs), 1 << 30, 45, self.extended))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        if version:
+            context.maximum_version = version
         self.sock = context.wrap_socket(self.sock)
         return self
 

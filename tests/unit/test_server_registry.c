@@ -92,11 +92,12 @@ void dbps_kernel_expect_postgres(struct dbps_kernel *kernel)
 }
 
 /* The processes here use no TLS. */
-int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
+int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid, bool forks,
 			     struct dbps_library **ret_library, char *ret_text)
 {
 	(void)kernel;
 	(void)pid;
+	(void)forks;
 	(void)ret_library;
 	snprintf(ret_text, 256, "none");
 	return -ENOENT;

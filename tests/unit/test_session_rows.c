@@ -456,7 +456,8 @@ static void a_statement_without_text_says_why(void **state)
 		const char *why;
 	} reasons[] = {
 		{0, "the command has no text"},
-		{DBPS_TLS, "the connection is encrypted (TLS)"},
+		{DBPS_TLS,
+		 "the connection is encrypted (TLS), and its library is not read: see dbps doctor"},
 		{DBPS_COMPRESSED, "the connection is compressed"},
 		{DBPS_EXECUTES, "the text of the prepared statement is not known"},
 		{DBPS_SPLICED_IN, "the request was read in a way that no tap sees"},
@@ -556,7 +557,9 @@ static void an_encrypted_session_is_not_guessed_at(void **state)
 	assert_words(row, "state", NULL);
 	assert_null_value(row, "time");
 	assert_words(row, "phase", "encrypted");
-	assert_words(row, "why_no_info", "the connection is encrypted (TLS)");
+	assert_words(
+		row, "why_no_info",
+		"the connection is encrypted (TLS), and its library is not read: see dbps doctor");
 	assert_number(row, "server_id", 7);
 	dbps_rows_free(rows);
 }

@@ -238,11 +238,12 @@ struct dbps_library;
 
 /**
  * @brief Find the library of a process, linked dynamically or into its program, and probe it.
+ * @param forks It is a PostgreSQL, whose sessions have processes of their own.
  * @param ret_library Owned by the caller (dbps_kernel_library_close()).
  * @param ret_text Which library, "libssl.so.3"; on failure why there is none. 256 bytes.
  * @return 0; -ENOENT when the process has no such library; other negative errno.
  */
-int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
+int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid, bool forks,
 			     struct dbps_library **ret_library, char *ret_text);
 
 /** @brief Take the probes away. NULL is fine. */

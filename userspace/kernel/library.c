@@ -1,7 +1,12 @@
 /*
  * The TLS library of a server: found through the process's mappings, probed at its read and write
- * functions by their place in the file. The probes are of this process alone, and end with the
- * daemon.
+ * functions by their place in the file. The probes end with the daemon.
+ *
+ * 1. Of a server with threads they are in this process alone, whoever else has the library mapped.
+ * 2. A PostgreSQL forks a process for each connection, which inherits no probe. Its program has
+ * functions of its own over the library, exported for its extensions: those are probed in all
+ * processes of that file, which no other program has mapped, and each server's probes know its own
+ * children (library_is_others()).
  */
 #include "internal.h"
 
@@ -22,18 +27,28 @@
 /* How often plaintext records without a socket are looked for. */
 #define SWEEP_NS (60ull * 1000000000)
 
+#define N_FUNCTIONS 4
+
 /* What is probed: each at its begin and at its end. */
-static const struct function {
+struct function {
 	const char *name;
 	enum kernel_prog at_end;
 	enum dbps_library_form form;
-} functions[] = {
+};
+
+/* The first one of each direction is there, or nothing is probed. */
+static const struct function openssl[N_FUNCTIONS] = {
 	{"SSL_read", PROG_READ, DBPS_LIBRARY_PLAIN},
 	{"SSL_read_ex", PROG_READ, DBPS_LIBRARY_EX},
 	{"SSL_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
 	{"SSL_write_ex", PROG_WROTE, DBPS_LIBRARY_EX},
 };
-#define N_FUNCTIONS ARRAY_SIZE(functions)
+static const struct function postgres[N_FUNCTIONS] = {
+	{"be_tls_read", PROG_READ, DBPS_LIBRARY_PLAIN},
+	{"be_gssapi_read", PROG_READ, DBPS_LIBRARY_PLAIN},
+	{"be_tls_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
+	{"be_gssapi_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
+};
 
 struct dbps_library {
 	size_t n;
@@ -101,7 +116,8 @@ struct symbols {
 	bool imported[N_FUNCTIONS];
 };
 
-static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, struct symbols *ret)
+static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
+			 const struct function *functions, struct symbols *ret)
 {
 	Elf_Data *data = elf_getdata(section, NULL);
 	GElf_Sym symbol;
@@ -122,7 +138,7 @@ static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, st
 	}
 }
 
-static void find_symbols(const char *path, struct symbols *ret)
+static void find_symbols(const char *path, const struct function *functions, struct symbols *ret)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_(cleanup_elf) Elf *elf = NULL;
@@ -136,7 +152,7 @@ static void find_symbols(const char *path, struct symbols *ret)
 	while (elf && (section = elf_nextscn(elf, section))) {
 		if (gelf_getshdr(section, &header) &&
 		    (header.sh_type == SHT_DYNSYM || header.sh_type == SHT_SYMTAB))
-			read_symbols(elf, section, &header, ret);
+			read_symbols(elf, section, &header, functions, ret);
 	}
 }
 
@@ -148,7 +164,7 @@ static void drop_unused(pid_t pid, struct symbols *library)
 	bool any = false;
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	find_symbols(path, &program);
+	find_symbols(path, openssl, &program);
 	for (size_t i = 0; i < N_FUNCTIONS; i++)
 		any |= program.imported[i];
 	for (size_t i = 0; any && i < N_FUNCTIONS; i++) {
@@ -187,6 +203,43 @@ static int find_library(pid_t pid, char path[PATH_MAX], char *ret_text)
 	return 0;
 }
 
+/* Where probes go: a file, and of which processes. */
+struct place {
+	const struct function *functions;
+	char path[PATH_MAX];
+	struct symbols symbols;
+	pid_t pid;    /* -1: of all that have the file mapped */
+	__u64 cookie; /* of all probes */
+};
+
+/* Returns 0; -ENOENT when there is nothing to probe, and ret_text says so; other negative errno. */
+static int find_place(pid_t pid, bool forks, struct place *place, char *ret_text)
+{
+	int r = 0;
+
+	place->functions = forks ? postgres : openssl;
+	place->pid = forks ? -1 : pid;
+	place->cookie = forks ? (__u64)pid << DBPS_LIBRARY_SERVER_SHIFT : 0;
+	if (forks) {
+		snprintf(place->path, sizeof(place->path), "/proc/%d/exe", pid);
+		snprintf(ret_text, 256, "be_tls_read() of its program");
+	} else {
+		r = find_library(pid, place->path, ret_text);
+	}
+	if (r)
+		return r;
+	find_symbols(place->path, place->functions, &place->symbols);
+	if (!place->symbols.offset[0] || !place->symbols.offset[2]) {
+		snprintf(ret_text, 256, "%s",
+			 forks ? "its program does not export be_tls_read()"
+			       : "no OpenSSL is mapped, or linked in with its symbols");
+		return -ENOENT;
+	}
+	if (!forks)
+		drop_unused(pid, &place->symbols);
+	return 0;
+}
+
 /* ---------------------------------------------------------------- probes -------------------- */
 
 /* The number by which perf_event_open(2) knows uprobes. */
@@ -200,8 +253,8 @@ static int probe_type(void)
 	return fscanf(f, "%d", &type) == 1 ? type : -EIO;
 }
 
-/* Links a program to a place in a file, for one process. Returns the link's descriptor. */
-static int probe(int prog_fd, int type, pid_t pid, const char *path, uint64_t offset, bool at_end,
+/* Links a program to a place in a file. Returns the link's descriptor. */
+static int probe(int prog_fd, int type, const struct place *place, uint64_t offset, bool at_end,
 		 uint64_t cookie)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = cookie);
@@ -209,11 +262,12 @@ static int probe(int prog_fd, int type, pid_t pid, const char *path, uint64_t of
 		.size = sizeof(attr),
 		.type = (uint32_t)type,
 		.config = at_end, /* PMU format "retprobe": config:0 */
-		.config1 = (uint64_t)(uintptr_t)path,
+		.config1 = (uint64_t)(uintptr_t)place->path,
 		.config2 = offset,
 	};
-	_cleanup_close_ int fd =
-		(int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	/* Of all processes: the event is counted on one processor, the program runs on each. */
+	_cleanup_close_ int fd = (int)syscall(SYS_perf_event_open, &attr, place->pid,
+					      place->pid < 0 ? 0 : -1, -1, PERF_FLAG_FD_CLOEXEC);
 	int link_fd;
 
 	if (fd < 0)
@@ -222,23 +276,23 @@ static int probe(int prog_fd, int type, pid_t pid, const char *path, uint64_t of
 	return link_fd < 0 ? -errno : link_fd;
 }
 
-static int probe_all(struct dbps_kernel *kernel, pid_t pid, const char *path,
-		     const struct symbols *symbols, struct dbps_library *library)
+static int probe_all(struct dbps_kernel *kernel, const struct place *place,
+		     struct dbps_library *library)
 {
 	int type = probe_type();
 
 	if (type < 0)
 		return type;
 	for (size_t i = 0; i < N_FUNCTIONS; i++) {
-		const struct function *function = &functions[i];
+		const struct function *function = &place->functions[i];
 
-		if (!symbols->offset[i])
+		if (!place->symbols.offset[i])
 			continue;
 		/* The end first: one without a begin does nothing. */
 		for (int at_end = 1; at_end >= 0; at_end--) {
 			int prog_fd = kernel->prog_fd[at_end ? function->at_end : PROG_ENTER];
-			int fd = probe(prog_fd, type, pid, path, symbols->offset[i], at_end,
-				       function->form);
+			int fd = probe(prog_fd, type, place, place->symbols.offset[i], at_end,
+				       place->cookie | function->form);
 
 			if (fd < 0)
 				return fd;
@@ -248,27 +302,20 @@ static int probe_all(struct dbps_kernel *kernel, pid_t pid, const char *path,
 	return 0;
 }
 
-int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid,
+int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid, bool forks,
 			     struct dbps_library **ret_library, char *ret_text)
 {
 	_cleanup_(cleanup_library) struct dbps_library *library = calloc(1, sizeof(*library));
-	struct symbols symbols;
-	char path[PATH_MAX];
+	struct place place;
 	int r;
 
 	if (!library)
 		return -ENOMEM;
-	r = find_library(pid, path, ret_text);
+	r = find_place(pid, forks, &place, ret_text);
+	if (r == -ENOENT)
+		return r;
 	if (!r)
-		find_symbols(path, &symbols);
-	if (!r && (!symbols.offset[0] || !symbols.offset[2])) {
-		snprintf(ret_text, 256, "no OpenSSL is mapped, or linked in with its symbols");
-		return -ENOENT;
-	}
-	if (!r) {
-		drop_unused(pid, &symbols);
-		r = probe_all(kernel, pid, path, &symbols, library);
-	}
+		r = probe_all(kernel, &place, library);
 	if (r) {
 		snprintf(ret_text, 256, "its library cannot be probed: %s", strerror(-r));
 		return r;

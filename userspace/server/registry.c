@@ -257,13 +257,9 @@ static void open_library(struct dbps_registry *registry, struct slot *slot)
 {
 	int r;
 
-	if (slot->engine == DBPS_ENGINE_POSTGRES) {
-		snprintf(slot->tls_text, sizeof(slot->tls_text),
-			 "PostgreSQL's encrypted sessions are not followed yet");
-		return;
-	}
-	r = dbps_kernel_library_open(registry->kernel, slot->pid, &slot->library, slot->tls_text);
-
+	r = dbps_kernel_library_open(registry->kernel, slot->pid,
+				     slot->engine == DBPS_ENGINE_POSTGRES, &slot->library,
+				     slot->tls_text);
 	dbps_log(r && r != -ENOENT ? LOG_WARNING : LOG_INFO, "%s: TLS: %s", slot->name,
 		 slot->tls_text);
 }

@@ -522,7 +522,7 @@ const struct dbps_column dbps_columns[] = {
 	{"cookie", NULL, DBPS_TYPE_INTEGER, "", "The kernel's cookie of the server's socket.",
 	 get_cookie},
 	{"tls", NULL, DBPS_TYPE_INTEGER, "",
-	 "1: the connection is encrypted, its text is not known.", get_tls},
+	 "1: the connection is encrypted (TLS, or GSSAPI of PostgreSQL).", get_tls},
 	{"compressed", NULL, DBPS_TYPE_INTEGER, "",
 	 "1: the connection is compressed, its text is not known.", get_compressed},
 	{"joined", NULL, DBPS_TYPE_INTEGER, "", "1: the connection is older than dbps.",

@@ -116,7 +116,8 @@ static void set_host(const struct dbps_session *s, char *host)
 static const char *why_no_text(const struct dbps_session *s)
 {
 	if (dbps_session_is_dark(s))
-		return "the connection is encrypted (TLS)";
+		return "the connection is encrypted (TLS), and its library is not read: see dbps "
+		       "doctor";
 	if (s->flags & DBPS_COMPRESSED)
 		return "the connection is compressed";
 	if (s->flags & DBPS_EXECUTES)

@@ -140,6 +140,8 @@ const char *dbps_row_orphan(const struct dbps_row *row)
 
 static const char *idle_phase(const struct dbps_session *s)
 {
+	if (dbps_session_is_dark(s))
+		return "waiting for client"; /* perhaps in a transaction */
 	if (s->in.left || s->in.hdr_have)
 		return "reading request";
 	if (s->flags & DBPS_ABORTED)

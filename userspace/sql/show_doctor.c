@@ -74,7 +74,8 @@ static void judge_tls(struct wire_writer *out, const struct dbps_server_view *vi
 	finding.status = view->tls_read ? "ok" : "missing";
 	snprintf(finding.detail, sizeof(finding.detail), "%s%s", view->tls_text,
 		 view->tls_read ? ": encrypted sessions that begin from now on are followed"
-				: "; of encrypted sessions only addresses and times are shown");
+				: "; of encrypted sessions begin and end of statements are shown, "
+				  "no user and no text");
 	put_finding(out, &finding);
 }
 

@@ -1,0 +1,279 @@
+"""Encrypted sessions: read in the server's library where that can be probed, and where it cannot, their
+begin and end from the socket, no text, and the reason."""
+
+import contextlib
+import os
+import shutil
+import ssl
+import time
+
+import pgwire
+import wire
+from harness import Failure, check, check_equal, make_certificate, wait
+from pgwire import PgError, bind, execute, group, parse, query, sync
+
+WHY = "the connection is encrypted (TLS), and its library is not read: see dbps doctor"
+
+
+def hidden_library(directory):
+    """The TLS library under a name that nobody looks for, as the environment of a server: the loader takes
+    it for libssl by the name that it has inside."""
+    with open("/proc/self/maps") as f:
+        path = next(line.split()[-1] for line in f if "/libssl.so" in line)
+    copy = os.path.join(directory, "hidden.so")
+    shutil.copy(path, copy)
+    return {"LD_PRELOAD": copy}
+
+
+def hidden_pair(t, *options):
+    """A MariaDB whose TLS library is not found, and a dbpsd that knows it."""
+    key, cert = make_certificate(t)
+    daemon = t.daemon()
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}", *options,
+                      env=hidden_library(t.directory))
+    with open(f"/proc/{server.pid}/maps") as f:
+        maps = f.read()
+    check("/hidden.so" in maps and "/libssl.so" not in maps, "the library is not hidden")
+    daemon.wait_server(server)
+    server.run("create user app@'%' identified by 'secret' require ssl", "grant all on *.* to app@'%'")
+    return server, daemon
+
+
+def doctor(daemon, server, item):
+    """(status, detail) of a server in SHOW DOCTOR."""
+    return next((row[2], row[3]) for row in daemon.query("show doctor") if row[:2] == (server.name, item))
+
+
+def encrypted(t, server, version=None):
+    w = t.keep(server.wire()).greeting().start_tls(version=version)
+    w.send(w.login_packet("app", "secret"))
+    return w.finish_login("secret")
+
+
+def is_busy(row):
+    return row["state"] == "ACTIVE"
+
+
+def test_hidden_begin_and_end(t):
+    server, daemon = hidden_pair(t)
+    status, detail = doctor(daemon, server, "TLS")
+    t.note(detail)
+    check_equal(status, "missing", "doctor")
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        w = encrypted(t, server, version)
+        row = daemon.wait_session(server, w.id, "the login to be over", lambda r: r["state"] == "SLEEP")
+        check_equal((row["tls"], row["user"], row["db"], row["info"], row["why_no_info"]),
+                    (1, None, None, None, WHY), "idle")
+        check_equal(row["sequence"] or 0, 0, "the login is no statement")
+        for n in range(1, 4):
+            w.send_command(wire.QUERY, b"select sleep(0.1)")
+            row = daemon.wait_session(server, w.id, "the statement", is_busy)
+            check_equal((row["command"], row["info"], row["why_no_info"], row["sequence"]),
+                        ("Busy", None, WHY, n), "busy")
+            check_equal(server.processlist()[w.id][3], "Query", "the server's word")
+            w.results()
+            check_equal(daemon.wait_idle(server, w.id)["sequence"], n, "sequence")
+
+
+def test_hidden_slow_answer(t):
+    """An answer that its client does not read has not ended, however much of it was sent."""
+    server, daemon = hidden_pair(t)
+    w = encrypted(t, server)
+    daemon.wait_session(server, w.id, "the login to be over", lambda r: r["state"] == "SLEEP")
+    w.send_command(wire.QUERY, b"select repeat('x', 1000) from mysql.help_topic, (select 1 union select 2"
+                               b" union select 3 union select 4 union select 5 union select 6"
+                               b" union select 7 union select 8 union select 9 union select 10) t")
+    row = daemon.wait_session(server, w.id, "much of the answer",
+                              lambda r: is_busy(r) and r["bytes_out"] > 1000000)
+    time.sleep(0.2)
+    check(is_busy(daemon.session(server, w.id)), "an end was claimed")
+    check_equal(server.processlist()[w.id][3], "Query", "the server's word")
+    w.results()
+    check_equal(daemon.wait_idle(server, w.id)["sequence"], row["sequence"], "sequence")
+
+
+def test_hidden_kill(t):
+    server, daemon = hidden_pair(t)
+    for statement, closed in (("kill query", False), ("kill", True)):
+        w = encrypted(t, server)
+        daemon.wait_session(server, w.id, "the login to be over", lambda r: r["state"] == "SLEEP")
+        w.send_command(wire.QUERY, b"select sleep(60)")
+        daemon.wait_session(server, w.id, "the statement", is_busy)
+        answer = console(daemon, server, f"{statement} {w.id}")
+        t.note(f"{statement}: {answer}")
+        check(answer.startswith("confirmed"), answer)
+        try:
+            w.results()
+            raise Failure("the statement was not killed")
+        except wire.ServerError as error:
+            check_equal(error.code, 1317, "what the victim got")
+        except (wire.Closed, OSError):
+            check(closed, "the session was closed")
+        if closed:
+            daemon.wait_gone(server, w.id)
+        else:
+            daemon.wait_idle(server, w.id)
+
+
+def console(daemon, server, statement):
+    """The answer to a KILL: the info of its OK, or its warning."""
+    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        info = connection._result.message
+        cursor.execute("show warnings")
+        warnings = cursor.fetchall()
+    return info[1:].decode() if info else str(warnings)
+
+
+def test_hidden_pg(t):
+    server, daemon = postgres_pair(t, hide=b"be_tls_read")
+    status, detail = doctor(daemon, server, "TLS")
+    check_equal(status, "missing", detail)
+    client = pg_encrypted(t, server)
+    for n in range(1, 4):
+        daemon.wait_session(server, client.pid, "the end", lambda r: r["state"] == "SLEEP")
+        client.send(query("select pg_sleep(30)"))
+        row = daemon.wait_session(server, client.pid, "the statement", is_busy)
+        check_equal((row["command"], row["info"], row["why_no_info"], row["sequence"]),
+                    ("Busy", None, WHY, n), "busy")
+        answer = console(daemon, server, f"kill query {row['id']}")
+        check(answer.startswith("confirmed") and "(signal)" in answer, answer)
+        with contextlib.suppress(PgError):
+            client.until_ready()
+
+
+def test_older_is_read_from_its_next_statement(t):
+    """A session that was encrypted before dbpsd came, in a library that can be probed."""
+    key, cert = make_certificate(t)
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}")
+    server.run("create user app@'%' identified by 'secret' require ssl", "grant all on *.* to app@'%'")
+    idle, busy = encrypted(t, server), encrypted(t, server)
+    busy.send_command(wire.QUERY, b"select sleep(60), 'older'")
+    wait(lambda: server.processlist()[busy.id][4], "the statement")
+    daemon = t.daemon()
+    daemon.wait_server(server)
+    row = daemon.wait_session(server, busy.id, "what the link tells", lambda r: r["info"])
+    check_equal((row["user"], row["info"], row["joined"]), ("app", "select sleep(60), 'older'", 1), "busy")
+    server.run(f"kill query {busy.id}")
+    with contextlib.suppress(wire.ServerError):
+        busy.results()
+    for w in (idle, busy):
+        for n in range(3):
+            text = f"select sleep(60), {n}"
+            w.send_command(wire.QUERY, text.encode())
+            row = daemon.wait_session(server, w.id, text, lambda r: r["info"] == text)
+            check_equal((row["user"], row["tls"], row["command"], row["framing"]),
+                        ("app", 1, "Query", "exact"), "the row")
+            check(console(daemon, server, f"kill query {w.id}").startswith("confirmed"), "kill")
+            with contextlib.suppress(wire.ServerError):
+                w.results()
+            daemon.wait_idle(server, w.id)
+        w.query("use mysql")
+    daemon.wait_equal(server)
+
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+def postgres_pair(t, *options, **kwargs):
+    daemon = t.daemon()
+    server = t.postgres(*options, tls=True, **kwargs)
+    daemon.wait_server(server, link=False)
+    return server, daemon
+
+
+def pg_encrypted(t, server, **kwargs):
+    client = t.keep(server.connect(tcp=True, ssl=pgwire.SSL_REQUEST, **kwargs))
+    check_equal(client.ssl_answer, b"S", "the answer to SSLRequest")
+    return client
+
+
+def test_pg_statement(t):
+    server, daemon = postgres_pair(t)
+    t.note(str(doctor(daemon, server, "TLS")))
+    client = pg_encrypted(t, server, program="in secret", database="template1")
+    row = daemon.wait_idle(server, client.pid)
+    check_equal((row["user"], row["db"], row["program"], row["tls"], row["framing"]),
+                ("postgres", "template1", "in secret", 1, "exact"), "idle")
+    for text in ("select pg_sleep(30)", "select pg_sleep(30), '" + "x" * 900 + "'"):
+        client.send(query(text))
+        row = daemon.wait_session(server, client.pid, "the statement", is_busy)
+        check_equal((row["command"], row["info"], row["user"]), ("Query", text, "postgres"), "busy")
+        check_equal(server.activity()[client.pid]["query"], text, "pg_stat_activity")
+        answer = console(daemon, server, f"kill query {row['id']}")
+        check(answer.startswith("confirmed") and "(signal)" in answer, answer)
+        with contextlib.suppress(PgError):
+            client.until_ready()
+        row = daemon.wait_idle(server, client.pid)
+        check_equal(row["sqlstate"], "57014", "SQLSTATE")
+    answer = console(daemon, server, f"kill query {row['id']}")
+    check(answer.startswith("missed: nothing is running"), answer)
+    check_equal(client.query("select 1"), [("1",)], "the next statement")
+    client.send(query("select pg_sleep(30)"))
+    row = daemon.wait_session(server, client.pid, "the statement", is_busy)
+    answer = console(daemon, server, f"kill {row['id']}")
+    check(answer.startswith("confirmed: session closed"), answer)
+    wait(lambda: client.pid not in server.activity(), "the backend to end")
+    daemon.wait_gone(server, client.pid)
+
+
+def test_pg_pipeline(t):
+    """One record of TLS holds more than the server's buffer: later reads move no byte of the socket."""
+    server, daemon = postgres_pair(t)
+    client = pg_encrypted(t, server)
+    client.run(parse("select pg_sleep($1::float8)", "slow"), sync())
+    texts = [f"select pg_sleep(30), {n}, '{'y' * 3000}'" for n in range(4)]
+    client.send(*(group(text) for text in texts), query("select pg_sleep(30), 'last'"),
+                bind("slow", values=["30"]), execute(), sync())
+    for text in (*texts, "select pg_sleep(30), 'last'", "select pg_sleep($1::float8)"):
+        row = daemon.wait_session(server, client.pid, text[:40], lambda r: is_busy(r) and (
+            r["info"] or "")[:900] == text[:900])
+        check_equal(row["framing"], "exact", "framing")
+        check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+    daemon.wait_idle(server, client.pid)
+
+
+def test_pg_older(t):
+    server = t.postgres(tls=True)
+    idle, busy = pg_encrypted(t, server), pg_encrypted(t, server, database="template1")
+    busy.send(query("select pg_sleep(30)"))
+    wait(lambda: server.activity()[busy.pid]["state"] == "active", "the statement to run")
+    daemon = t.daemon()
+    daemon.wait_server(server, link=False)
+    row = daemon.session(server, busy.pid)
+    check_equal((row["user"], row["db"], row["state"], row["info"]),
+                ("postgres", "template1", "ACTIVE", None), "busy")
+    check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+    with contextlib.suppress(PgError):
+        busy.until_ready()
+    for client in (idle, busy):
+        for n in range(2):
+            text = f"select pg_sleep(30), {n}"
+            client.send(query(text))
+            row = daemon.wait_session(server, client.pid, text, lambda r: r["info"] == text)
+            check_equal((row["tls"], row["framing"], row["user"]), (1, "exact", "postgres"), "the row")
+            check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+            with contextlib.suppress(PgError):
+                client.until_ready()
+            daemon.wait_idle(server, client.pid)
+
+
+def test_pg_two_servers(t):
+    """Both have one program's file, in which each has its own probes."""
+    daemon = t.daemon()
+    servers = [t.postgres(tls=True) for _ in range(2)]
+    for server in servers:
+        daemon.wait_server(server, link=False)
+    clients = [pg_encrypted(t, server) for server in servers]
+    for n, (server, client) in enumerate(zip(servers, clients)):
+        client.query("select 1")
+        text = f"select pg_sleep(30), {n}"
+        client.send(query(text))
+        row = daemon.wait_session(server, client.pid, text, lambda r: r["info"] == text)
+        check_equal((row["sequence"], row["framing"]), (2, "exact"), "counted once")
+    servers[0].stop()
+    wait(lambda: servers[0].pid not in [row["pid"] for row in daemon.servers()], "the first to be gone")
+    client = pg_encrypted(t, servers[1])
+    client.send(query("select pg_sleep(30), 'after'"))
+    daemon.wait_session(servers[1], client.pid, "the other goes on",
+                        lambda r: r["info"] == "select pg_sleep(30), 'after'")
