@@ -1,6 +1,6 @@
 """Exactness under storms of kills: nobody is hit who was not named, and each answer is what the client got. KILLS is
 the number of kills of a storm, and RESTARTS that of the times that dbpsd is killed amid one; the environment has
-more for a night."""
+more for a night, with TEST_LIMIT_S for their time."""
 
 import collections
 import json
@@ -17,10 +17,10 @@ from test_start import bpf_file_system
 
 KILLS = int(os.environ.get("KILLS", "3000"))
 RESTARTS = int(os.environ.get("RESTARTS", "15"))
+TOLD_WITHIN_S = 0.8 * int(os.environ.get("TEST_LIMIT_S", "300"))
 STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "storm.py")
-# The server may mark a thread that has gone on to the next statement (enactor.c, 3. and 8.). Of 15,000 kills one or two
-# do, and more on a busy machine.
-MET = 2 + KILLS // 500
+# The server may mark a thread that has gone on to the next statement (enactor.c, 3. and 8.): one or two of 100,000 kills.
+MET = 2 + KILLS // 20000
 CLIENTS = 4
 KILLERS = 3
 INTERRUPTED, WAS_KILLED, CANCELED = 1317, 1927, "57014"
@@ -37,7 +37,7 @@ class Side:
 
     def told(self):
         """What it has seen, when it has ended by itself or now."""
-        out, _ = self.process.communicate("", timeout=240)
+        out, _ = self.process.communicate("", timeout=TOLD_WITHIN_S)
         return json.loads(out)
 
 
@@ -67,7 +67,7 @@ def named(answers, outcome):
     found = set()
     for number, text in answers:
         statement = re.match(rf"{outcome}: .*?statement (\d+)", text)
-        if statement:
+        if statement and "ended before the kill" not in text:
             found.add((number, int(statement[1])))
     return found
 
@@ -101,7 +101,7 @@ def check_exact(victims, answers, most_met=MET):
     check_none(met(answers) - was_hit, "said to be met, and not hit", answers)
     check(len(met(answers)) <= most_met, f"met instead of those that were meant: {met(answers)}")
     check_none(confirmed - was_hit, "confirmed and not hit", answers)
-    check_none((missed & was_hit) - confirmed - pending, "missed and hit", answers)
+    check_none((missed & was_hit) - confirmed - pending - met(answers), "missed and hit", answers)
     others = {code for victim in victims for code in victim["ended"].values()} - {INTERRUPTED, WAS_KILLED, CANCELED}
     check(not others, f"the victims got {others}")
 

@@ -55,6 +55,7 @@ static struct {
 	bool vanishes;	   /* closes without the kernel settling it */
 	bool next_at_once; /* another statement follows the end */
 	int link_error;
+	int ping_error;
 	int query_over; /* so many KILL QUERY ID find nothing */
 	bool alias;	/* KILL QUERY ID meets another connection */
 	int reset_error, shutdown_error;
@@ -67,7 +68,9 @@ static struct {
 
 	/* the cancel map */
 	bool armed;
-	bool others; /* somebody else's entry is there and is shared */
+	bool others;	 /* somebody else's entry is there and is shared */
+	int turn_error;	 /* of dbps_kernel_watch_turn() */
+	int passed_with; /* the force that was passed on; -1: none was */
 	uint32_t action;
 	struct dbps_cancel cancel;
 
@@ -292,6 +295,27 @@ int dbps_kernel_watch_arm_many(struct dbps_kernel *kernel, __u32 action, const _
 	return dbps_kernel_watch_arm(kernel, &place, action, wanted, 0, &session);
 }
 
+int dbps_kernel_watch_turn(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force,
+			   int timeout_ms)
+{
+	(void)kernel;
+	(void)timeout_ms;
+	assert_int_equal(cookie, COOKIE);
+	assert_int_equal(action, DBPS_CANCEL_QUERY);
+	assert_true(force > 0);
+	if (world.turn_error == -EEXIST)
+		happen(WHEN_KILLED); /* by the other */
+	return world.turn_error;
+}
+
+void dbps_kernel_watch_pass(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force)
+{
+	(void)kernel;
+	(void)cookie;
+	(void)action;
+	world.passed_with = force;
+}
+
 int dbps_kernel_watch_next(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int timeout_ms,
 			   struct dbps_cancel *cancel)
 {
@@ -369,7 +393,7 @@ int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_
 	(void)timeout_ms;
 	did("ping");
 	happen(WHEN_PINGED);
-	return link_result(ret_error);
+	return world.ping_error ? world.ping_error : link_result(ret_error);
 }
 
 int dbps_link_query_id(struct dbps_registry *registry, uint32_t server, uint64_t id, int timeout_ms,
@@ -527,6 +551,7 @@ static int set_up(void **state)
 	world.engine = DBPS_ENGINE_MARIADB;
 	world.link = DBPS_LINK_UP;
 	world.ends_with = 1317;
+	world.passed_with = -1;
 	return 0;
 }
 
@@ -639,7 +664,7 @@ static void what_ends_before_the_entry_is_armed_is_missed(void **state)
 {
 	(void)state;
 	world.ends_at = AFTER_FIRST_READ;
-	check_query(DBPS_KILL_MISSED, "had ended by itself", "");
+	check_query(DBPS_KILL_MISSED, "had ended before the kill", "");
 }
 
 static void the_next_statement_is_not_touched(void **state)
@@ -647,7 +672,7 @@ static void the_next_statement_is_not_touched(void **state)
 	(void)state;
 	world.ends_at = AFTER_FIRST_READ;
 	world.next_at_once = true;
-	check_query(DBPS_KILL_MISSED, "statement 3 had ended by itself", "");
+	check_query(DBPS_KILL_MISSED, "statement 3 had ended before the kill", "");
 }
 
 static void what_ends_when_armed_is_missed(void **state)
@@ -798,12 +823,42 @@ static void arm_for_another(uint32_t action)
 	world.armed = true;
 }
 
-static void a_second_kill_acts_too_and_shares_the_outcome(void **state)
+static void a_second_kill_is_not_sent_and_shares_the_outcome(void **state)
+{
+	(void)state;
+	arm_for_another(DBPS_CANCEL_QUERY);
+	world.turn_error = -EEXIST;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "interrupted after 0.0 ms (as another kill asked)", "");
+	assert_int_equal(world.passed_with, -1);
+}
+
+static void a_second_kill_acts_when_the_first_could_not(void **state)
 {
 	(void)state;
 	arm_for_another(DBPS_CANCEL_QUERY);
 	world.ends_at = WHEN_KILLED;
 	check_query(DBPS_KILL_CONFIRMED, "interrupted", "query_id KILL QUERY ID");
+	assert_int_equal(world.passed_with, 2);
+}
+
+static void the_turn_passes_on_when_nothing_was_sent(void **state)
+{
+	(void)state;
+	world.link_error = -ENOTCONN;
+	check_query(DBPS_KILL_REFUSED, "mariadb-1: access denied", "query_id");
+	assert_int_equal(world.passed_with, 0);
+}
+
+/* By its id a kill met another connection, and by its connection none could be sent. */
+static void what_acted_has_acted_whatever_comes_after_it(void **state)
+{
+	(void)state;
+	world.alias = true;
+	world.ping_error = -ENOTCONN;
+	check_query(DBPS_KILL_PENDING, "the server has the kill (control link)",
+		    "query_id KILL QUERY ID query_id ping");
+	assert_int_equal(world.passed_with, 2);
 }
 
 static void what_another_kill_has_interrupted_is_said(void **state)
@@ -1176,7 +1231,10 @@ int main(void)
 		TEST(a_session_that_closes_is_confirmed),
 		TEST(a_session_older_than_dbps_is_asked_for_first),
 		TEST(what_tls_hides_is_not_called_idle),
-		TEST(a_second_kill_acts_too_and_shares_the_outcome),
+		TEST(a_second_kill_is_not_sent_and_shares_the_outcome),
+		TEST(a_second_kill_acts_when_the_first_could_not),
+		TEST(the_turn_passes_on_when_nothing_was_sent),
+		TEST(what_acted_has_acted_whatever_comes_after_it),
 		TEST(what_another_kill_has_interrupted_is_said),
 		TEST(a_kill_of_another_statement_is_waited_for),
 		TEST(a_session_that_closes_before_it_is_armed_is_missed),

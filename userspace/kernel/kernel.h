@@ -192,6 +192,19 @@ void dbps_kernel_watch_any(struct dbps_kernel *kernel, int timeout_ms, __u64 *se
 /** @brief Wake those who wait for any. */
 void dbps_kernel_watch_poke(struct dbps_kernel *kernel);
 
+/**
+ * @brief Take the turn to act for an entry that several may share: one acts at a time, and what one
+ * has done no other does again. Waits while another has the turn.
+ * @param force How strong the act is, above 0; a stronger one is no repetition.
+ * @return 0, and then dbps_kernel_watch_pass() is owed; -EEXIST one of this force has acted;
+ * -EALREADY the entry is settled; -ETIMEDOUT another still has the turn; -ENOENT.
+ */
+int dbps_kernel_watch_turn(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force,
+			   int timeout_ms);
+
+/** @brief Pass the turn on. @param force Of what was done; 0: nothing was. */
+void dbps_kernel_watch_pass(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force);
+
 /** @brief Give up an entry, settled or not; the last who shares it takes it away. */
 void dbps_kernel_watch_disarm(struct dbps_kernel *kernel, __u64 cookie, __u32 action);
 

@@ -7,6 +7,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/param.h>
 #include <time.h>
 
 #include "cleanup.h"
@@ -19,6 +20,8 @@ struct kernel_watch {
 	unsigned int refs;    /* who owe a disarm */
 	unsigned int waiters; /* who sleep on `changed`, for the entry or for its end */
 	bool gone;	      /* taken away, and here only for the waiters */
+	bool acting;	      /* one of those who share it has the turn */
+	int force;	      /* of the strongest that has acted */
 	pthread_cond_t changed;
 };
 
@@ -277,6 +280,51 @@ int dbps_kernel_watch_next(struct dbps_kernel *kernel, __u64 cookie, __u32 actio
 			   struct dbps_cancel *cancel)
 {
 	return wait_until(kernel, cookie, action, timeout_ms, tells_more, cancel);
+}
+
+/* ---------------------------------------------------------------- turns --------------------- */
+
+int dbps_kernel_watch_turn(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force,
+			   int timeout_ms)
+{
+	struct timespec deadline = kernel_deadline_in(timeout_ms);
+	struct kernel_watch *watch;
+	struct dbps_cancel now;
+	int r, slept = 0;
+
+	pthread_mutex_lock(&kernel->cancel_lock);
+	for (;;) {
+		watch = find(kernel, cookie, action);
+		r = watch ? dbps_kernel_watch_get(kernel, cookie, action, &now) : -ENOENT;
+		if (!r && now.settled_ns)
+			r = -EALREADY;
+		else if (!r && watch->force >= force)
+			r = -EEXIST;
+		else if (!r && watch->acting && slept)
+			r = -ETIMEDOUT;
+		if (r || !watch->acting)
+			break;
+		slept = sleep_on(kernel, watch, &deadline);
+		release(kernel, watch);
+	}
+	if (!r)
+		watch->acting = true;
+	pthread_mutex_unlock(&kernel->cancel_lock);
+	return r;
+}
+
+void dbps_kernel_watch_pass(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force)
+{
+	struct kernel_watch *watch;
+
+	pthread_mutex_lock(&kernel->cancel_lock);
+	watch = find(kernel, cookie, action);
+	if (watch) {
+		watch->acting = false;
+		watch->force = MAX(watch->force, force);
+		pthread_cond_broadcast(&watch->changed);
+	}
+	pthread_mutex_unlock(&kernel->cancel_lock);
 }
 
 void kernel_watches_wake(struct dbps_kernel *kernel, __u64 cookie)

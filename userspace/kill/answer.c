@@ -115,14 +115,16 @@ static const char *how_it_ended(const struct kill *kill, const char *without, ch
 	return buf;
 }
 
+/* What ended before the entry was there was not seen to end, and may have been interrupted. */
 void kill_answer_over(struct kill *kill)
 {
+	const char *what = kill_is_interruption(kill->cancel.error) ? "been interrupted"
+			   : kill->cancel.settled_ns		    ? "ended by itself"
+								    : "ended before the kill";
 	char how[64];
 
 	kill_answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had %s%s", statement(kill),
-		    kill_is_interruption(kill->cancel.error) ? "been interrupted"
-							     : "ended by itself",
-		    how_it_ended(kill, "", how));
+		    what, how_it_ended(kill, "", how));
 }
 
 /* What a kill did to the statements after the one that was meant. */

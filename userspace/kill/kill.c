@@ -7,12 +7,14 @@
  * 2. What ended before the entry was there is not settled by the kernel (bpf/cancel.bpf.h, 4.), so
  * the session is read again after arming: either the statement still executes and its end will be
  * seen, or it is over and nothing is done.
- * 3. Kills of the same statement, and kills of the same session, share an entry: each acts, and
+ * 3. Kills of the same statement, and kills of the same session, share an entry, and
  * each is answered with what was seen. One of another statement waits for the entry to go, which it
  * does at once, as its own statement is over.
  * 4. The socket's storage can vanish without the kernel settling the entry, as the server may close
  * a socket without reading it: a session that is in no snapshot any more has closed.
- * 5. An idle session can begin a statement just before its socket is cut: that one is cancelled as
+ * 5. Of those that share a statement's entry one tells the server. A second one could reach it just
+ * when the statement ends by the first, and so meet the next one (enactor.c, 3.).
+ * 6. An idle session can begin a statement just before its socket is cut: that one is cancelled as
  * well, as soon as it is seen.
  */
 #include <errno.h>
@@ -284,6 +286,7 @@ static void note_acted(struct kill *kill, const struct dbps_enactor *enactor)
 static int run(struct kill *kill, const struct dbps_enactor *const *enactors, size_t n,
 	       struct dbps_link_error *ret_error)
 {
+	bool in_progress = false;
 	int r = -ENOTCONN;
 
 	for (size_t i = 0; i < n; i++) {
@@ -296,10 +299,33 @@ static int run(struct kill *kill, const struct dbps_enactor *const *enactors, si
 		r = enactors[i]->act(&kill->target, ret_error);
 		if (r == 0 || r == -ETIMEDOUT || r == -EINPROGRESS)
 			note_acted(kill, enactors[i]);
+		in_progress |= r == -EINPROGRESS;
 		if (r != -EAGAIN && r != -EINPROGRESS)
-			return r;
+			break;
 	}
-	return r == -EINPROGRESS ? 0 : r;
+	/* One that acted has done so, whatever became of those after it. */
+	return in_progress ? 0 : r;
+}
+
+/* Invariant 5. */
+static int interrupt(struct kill *kill, struct dbps_link_error *ret_error)
+{
+	const struct dbps_kill_target *target = &kill->target;
+	uint64_t cookie = target->session.cookie;
+	int force = target->soft ? 1 : 2;
+	int r = dbps_kernel_watch_turn(target->kernel, cookie, DBPS_CANCEL_QUERY, force,
+				       dbps_kill_ms_left(target));
+
+	if (r == -EEXIST || r == -ETIMEDOUT) {
+		snprintf(kill->acted, sizeof(kill->acted), "as another kill asked");
+		return 0;
+	}
+	if (r < 0)
+		return -EALREADY;
+	r = run(kill, dbps_interrupters, dbps_n_interrupters, ret_error);
+	dbps_kernel_watch_pass(target->kernel, cookie, DBPS_CANCEL_QUERY,
+			       r == 0 || r == -ETIMEDOUT ? force : 0);
+	return r;
 }
 
 static bool acted(int r)
@@ -339,7 +365,7 @@ void kill_act_server(struct kill *kill, struct kill_errors *errors)
 	/* It shall end soon, and roll back. */
 	dbps_demotions_lift(kill->request->demotions, kill->target.session.cookie);
 	if (!kill->target.connection) {
-		errors->server = run(kill, dbps_interrupters, dbps_n_interrupters, error);
+		errors->server = interrupt(kill, error);
 		return;
 	}
 	errors->server = run(kill, dbps_enders, dbps_n_enders, error);
@@ -360,7 +386,7 @@ bool kill_wait(struct kill *kill, int timeout_ms)
 	return r == 0;
 }
 
-/* Invariants 4 and 5. */
+/* Invariants 4 and 6. */
 void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_session *now)
 {
 	if (!now) {
