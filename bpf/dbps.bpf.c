@@ -39,5 +39,6 @@ static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
 #include "peer.bpf.h"
 #include "snapshot.bpf.h"
 #include "holder.bpf.h"
+#include "reset.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

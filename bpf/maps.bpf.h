@@ -51,6 +51,16 @@ struct {
 	__type(value, struct dbps_cancel_table);
 } dbps_slots SEC(".maps");
 
+/* socket cookie -> what is to be reset. The daemon's, for one pass of an iterator, which writes the
+ * result. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct dbps_reset);
+} dbps_resets SEC(".maps");
+
 /* {server, connection id} -> its socket. Written at the greeting, never deleted: whoever reads it
  * compares the cookie. The least recently used one gives way. */
 struct {

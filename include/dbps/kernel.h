@@ -141,6 +141,19 @@ struct dbps_control {
 
 enum dbps_slot_wish { DBPS_SLOT_PUBLISH = 1, DBPS_SLOT_RELEASE, DBPS_SLOT_CLEAR };
 
+/* resets: socket cookie -> a TCP session that is to be reset in this pass, and what became of it. */
+struct dbps_reset {
+	__u64 sequence; /* of the session as it was judged; another one is left alone */
+	__u32 executes; /* whether it executed then */
+	__s32 result;	/* enum dbps_reset_result, by the kernel, or a negative errno */
+};
+
+enum dbps_reset_result {
+	DBPS_RESET_NOT_FOUND, /* in this network namespace, as a TCP session */
+	DBPS_RESET_DONE,
+	DBPS_RESET_CHANGED, /* a statement has begun or ended: not reset */
+};
+
 /* What became of a signal, told by the kernel. */
 enum dbps_signalled {
 	DBPS_SIGNAL_NONE,	 /* the session was not found */

@@ -1,6 +1,8 @@
 """SELECT over the sessions, and KILL by condition, by user and by query id, on a real server."""
 
 import json
+import os
+import re
 import subprocess
 import threading
 import time
@@ -309,6 +311,83 @@ def test_what_has_moved_on_is_missed(t):
     check_equal(set(seen) - {"confirmed", "missed"}, set(), f"outcomes; {pending}")
     check_equal(set(ended) - {0, 1317}, set(), "ends")
     check_equal(confirmed, hit, "confirmed and hit")
+
+
+def test_many_at_once_wherever_they_are(t):
+    """TCP sessions of two network namespaces are reset in a pass for each, those on Unix sockets shut down."""
+    server, daemon = pair(t)
+    db = f"of_{os.getpid()}"  # no condition shall hold for sessions of anybody else's servers
+    server.run(f"create or replace database {db}")
+    elsewhere = t.server(own_network=True)
+    elsewhere.run("create user other@'%'", "grant all on *.* to other@'%'",
+                  "create user app@'%' identified by 'secret'", f"create database {db}")
+    daemon.wait_server(elsewhere)
+    c = console(t, daemon)
+    here = [login(t, server, "other", db=db) for _ in range(3)]
+    there = [login(t, elsewhere, "other", db=db) for _ in range(3)]
+    local = [login(t, server, "other", tcp=False, db=db) for _ in range(2)]
+    spared = [login(t, server), login(t, elsewhere)]
+    for at, sessions in ((server, here + local + spared[:1]), (elsewhere, there + spared[1:])):
+        for w in sessions:
+            daemon.wait_idle(at, w.id)
+    running(daemon, server, here[0], "select sleep(60)")
+    rows = ask(c, f"kill connection where user = 'other' and db = '{db}'")
+    check_equal([row["outcome"] for row in rows], ["confirmed"] * 8, f"outcomes: {rows}")
+    how = sorted(re.sub(r".*\((.*)\)$", r"\1", row["text"]) for row in rows)
+    check_equal(how, ["reset"] * 5 + ["reset, control link"] + ["shutdown"] * 2, "how")
+    for w in here + there + local:
+        check(not lives(w), "it lives")
+    check(all(lives(w) for w in spared), "another user's was hit")
+
+
+class Restless(threading.Thread):
+    """A client that has a short statement, a pause, and so on, and comes back when it is cut."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server = server
+        self.stop = threading.Event()
+        self.ends = {}  # connection id: how it ended, None: by itself
+        self.start()
+
+    def run(self):
+        while not self.stop.is_set():
+            with self.server.wire() as w:
+                w.login("other", "", db="beta")
+                while not self.stop.is_set() and w.id not in self.ends:
+                    try:
+                        w.send_command(wire.QUERY, b"select sleep(0.001)")
+                        code = victim_error(w)
+                    except OSError:
+                        code = "closed"
+                    if code:
+                        self.ends[w.id] = code
+                    self.stop.wait(0.001)
+                self.ends.setdefault(w.id, None)
+
+
+def test_who_has_moved_on_is_not_reset(t):
+    """Sessions that are idle half of the time under KILL WHERE: cut are those that are said to be."""
+    server, daemon = pair(t)
+    clients = [Restless(server) for _ in range(4)]
+    c = console(t, daemon, server)
+    answers = []
+    try:
+        while len(answers) < 200:
+            answers += ask(c, "kill connection where user = 'other' and db = 'beta' and command = 'Sleep'")
+    finally:
+        for client in clients:
+            client.stop.set()
+        for client in clients:
+            client.join()
+    ends = {number: end for client in clients for number, end in client.ends.items()}
+    said = {row["id"] & 0xffffffff for row in answers if row["outcome"] == "confirmed"}
+    cut = {number for number, end in ends.items() if end}
+    t.note(f"{len(answers)} kills of {len(ends)} connections: {len(cut)} cut, "
+           f"{len([row for row in answers if row['outcome'] == 'missed'])} missed")
+    check_equal({row["outcome"] for row in answers} - {"confirmed", "missed"}, set(), "outcomes")
+    check_equal(cut - said, set(), "cut without a word")
+    check_equal(set(ends.values()) - {None, "closed"}, set(), "ends")
 
 
 def test_kill_user(t):

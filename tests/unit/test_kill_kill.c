@@ -59,6 +59,7 @@ static struct {
 	int query_over; /* so many KILL QUERY ID find nothing */
 	bool alias;	/* KILL QUERY ID meets another connection */
 	int reset_error, shutdown_error;
+	int reset_many_result;
 	int signal_result; /* of dbps_kernel_signal() */
 	bool polls;	   /* the server looks at the cancel table */
 	int slot_error;
@@ -293,6 +294,20 @@ int dbps_kernel_watch_arm_many(struct dbps_kernel *kernel, __u32 action, const _
 		return -EINVAL;
 	ret_results[0] = 0;
 	return dbps_kernel_watch_arm(kernel, &place, action, wanted, 0, &session);
+}
+
+void dbps_kernel_reset_many(struct dbps_kernel *kernel, const struct dbps_session *const *sessions,
+			    int *ret_results, size_t n)
+{
+	(void)kernel;
+	if (n)
+		did("reset_many");
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(sessions[i]->cookie, COOKIE);
+		ret_results[i] = world.reset_many_result;
+		if (!ret_results[i])
+			happen(WHEN_SOCKET_ENDS);
+	}
 }
 
 int dbps_kernel_watch_turn(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force,
@@ -1155,7 +1170,7 @@ static void each_of_many_is_judged_again(void **state)
 		assert_non_null(strstr(items[i].answer.text, "has changed since it was chosen"));
 	}
 	assert_int_equal(items[3].answer.outcome, DBPS_KILL_CONFIRMED);
-	assert_string_equal(world.done, "reset");
+	assert_string_equal(world.done, "reset_many");
 	assert_int_equal(world.n_arms, world.n_disarms);
 }
 
@@ -1173,6 +1188,35 @@ static void one_of_many_that_goes_on_when_it_is_armed_is_left_alone(void **state
 	assert_non_null(strstr(item.answer.text, "has changed since it was chosen"));
 	assert_string_equal(world.done, "");
 	assert_int_equal(world.n_arms, world.n_disarms);
+}
+
+static void check_two(enum dbps_kill_outcome outcome, const char *text, const char *done)
+{
+	struct dbps_caller caller = {.uid = 0};
+	struct dbps_kill_request request = {
+		.connection = true, .timeout_ms = 60, .caller = &caller};
+	struct dbps_kill_item items[] = {item_of(COOKIE, 3, false), item_of(COOKIE + 1, 3, false)};
+
+	world.session.phase = DBPS_PHASE_IDLE;
+	world.closes_at = WHEN_SOCKET_ENDS;
+	dbps_kill_many(NULL, NULL, &request, items, 2);
+	assert_int_equal(items[0].answer.outcome, outcome);
+	assert_non_null(strstr(items[0].answer.text, text));
+	assert_string_equal(world.done, done);
+}
+
+static void one_of_many_that_goes_on_when_it_is_reset_is_left_alone(void **state)
+{
+	(void)state;
+	world.reset_many_result = -ECANCELED;
+	check_two(DBPS_KILL_MISSED, "has changed since it was chosen", "reset_many");
+}
+
+static void what_cannot_be_reset_with_many_is_reset_alone(void **state)
+{
+	(void)state;
+	world.reset_many_result = -ESTALE;
+	check_two(DBPS_KILL_CONFIRMED, "(reset)", "reset_many reset");
 }
 
 /* --- servers that poll --- */
@@ -1265,6 +1309,8 @@ int main(void)
 		TEST(a_session_that_closes_while_it_is_drained_is_missed),
 		TEST(each_of_many_is_judged_again),
 		TEST(one_of_many_that_goes_on_when_it_is_armed_is_left_alone),
+		TEST(one_of_many_that_goes_on_when_it_is_reset_is_left_alone),
+		TEST(what_cannot_be_reset_with_many_is_reset_alone),
 		TEST(a_server_that_polls_ends_its_statement_itself),
 		TEST(where_no_slot_is_free_the_link_is_used),
 		TEST(a_server_that_polls_is_cut_and_told),

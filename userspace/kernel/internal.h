@@ -25,6 +25,7 @@ enum kernel_map {
 	MAP_SLOTS,
 	MAP_PREPARED,
 	MAP_ADOPTIONS,
+	MAP_RESETS,
 	MAP_IDS,
 	MAP_CLIENT_ENDS,
 	MAP_CONTROL,
@@ -51,6 +52,7 @@ enum kernel_link {
 	LINK_ARM,
 	LINK_SLOT,
 	LINK_HOLDERS,
+	LINK_RESET,
 	LINK_ONE, /* over the descriptors of the daemon that made it */
 	LINK_N,
 };

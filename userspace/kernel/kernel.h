@@ -205,6 +205,16 @@ int dbps_kernel_watch_turn(struct dbps_kernel *kernel, __u64 cookie, __u32 actio
 /** @brief Pass the turn on. @param force Of what was done; 0: nothing was. */
 void dbps_kernel_watch_pass(struct dbps_kernel *kernel, __u64 cookie, __u32 action, int force);
 
+/**
+ * @brief Reset TCP sessions, all that are in one network namespace in one pass. Each is looked at
+ * again in the kernel, in the moment of the reset.
+ * @param sessions As they were judged: one that has begun or ended a statement since is left alone.
+ * @param ret_results Of each: 0; -ECANCELED it has changed; -ESTALE no such TCP session, or this
+ * kernel cannot; other negative errno.
+ */
+void dbps_kernel_reset_many(struct dbps_kernel *kernel, const struct dbps_session *const *sessions,
+			    int *ret_results, size_t n);
+
 /** @brief Give up an entry, settled or not; the last who shares it takes it away. */
 void dbps_kernel_watch_disarm(struct dbps_kernel *kernel, __u64 cookie, __u32 action);
 

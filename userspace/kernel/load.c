@@ -37,6 +37,7 @@ static const char *const map_names[MAP_N] = {
 	[MAP_PORTS] = "dbps_ports",
 	[MAP_PAGE] = "dbps_page",
 	[MAP_ONE_PAGE] = "dbps_one_page",
+	[MAP_RESETS] = "dbps_resets",
 	[MAP_IDS] = "dbps_ids",
 	[MAP_CLIENT_ENDS] = "dbps_client_ends",
 	[MAP_PLAIN] = "dbps_plain",
@@ -52,6 +53,7 @@ static const char *const link_names[LINK_N] = {
 	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
 	[LINK_EXEC] = "dbps_exec", [LINK_ONE] = "dbps_one",	[LINK_SLOT] = "dbps_slot",
 	[LINK_HOLDERS] = "dbps_holders",
+	[LINK_RESET] = "dbps_reset_many",
 };
 
 static const char *const prog_names[PROG_N] = {
@@ -207,6 +209,7 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	fd[LINK_SLOT] = attach_iter(skel->progs.dbps_slot, skel->maps.dbps_slots);
 	fd[LINK_ONE] = attach_iter(skel->progs.dbps_one, NULL);
 	fd[LINK_HOLDERS] = attach_iter(skel->progs.dbps_holders, NULL);
+	fd[LINK_RESET] = attach_iter(skel->progs.dbps_reset_many, NULL);
 	fd[LINK_EXEC] = attach_tap(skel->progs.dbps_exec);
 	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
 	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);

@@ -48,33 +48,45 @@ static int open_namespace(const struct dbps_session *session)
 	return TAKE_FD(fd);
 }
 
-static int open_elsewhere(const struct dbps_session *session)
+int dbps_namespace_enter(const struct dbps_session *session, int *ret_own)
 {
-	_cleanup_close_ int own = -1, its = -1;
-	int fd;
+	/* A thread of dbpsd that changes its namespace for good does it before its first session.
+	 */
+	static _Thread_local uint32_t own;
+	_cleanup_close_ int back = -1, its = -1;
+	int r = own ? 0 : dbps_process_namespace(0, "net", &own);
 
-	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (own < 0)
+	*ret_own = -1;
+	if (r < 0 || own == session->netns)
+		return r;
+	back = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (back < 0)
 		return -errno;
 	its = open_namespace(session);
 	if (its < 0)
 		return its;
 	if (setns(its, CLONE_NEWNET) < 0)
 		return -errno;
-	fd = open_here();
+	*ret_own = TAKE_FD(back);
+	return 0;
+}
+
+void dbps_namespace_leave(int own)
+{
+	if (own < 0)
+		return;
 	if (setns(own, CLONE_NEWNET) < 0)
 		log_errno(-errno, "return to the own network namespace");
-	return fd;
+	close(own);
 }
 
 int dbps_sock_diag_open(const struct dbps_session *session)
 {
-	/* A thread of dbpsd that changes its namespace for good does it before its first session.
-	 */
-	static _Thread_local uint32_t own;
-	int r = own ? 0 : dbps_process_namespace(0, "net", &own);
+	int own, r = dbps_namespace_enter(session, &own);
 
 	if (r < 0)
 		return r;
-	return own == session->netns ? open_here() : open_elsewhere(session);
+	r = open_here();
+	dbps_namespace_leave(own);
+	return r;
 }

@@ -239,6 +239,23 @@ static int act_reset(const struct dbps_kill_target *target, struct dbps_link_err
 	return told(r == -EOPNOTSUPP ? -EAGAIN : r, "reset", ret_error);
 }
 
+static void act_reset_many(const struct dbps_kill_target *const *targets, int *ret_results,
+			   size_t n)
+{
+	_cleanup_free_ const struct dbps_session **sessions = calloc(n, sizeof(*sessions));
+
+	for (size_t i = 0; i < n; i++) {
+		ret_results[i] = -EAGAIN;
+		if (sessions)
+			sessions[i] = &targets[i]->session;
+	}
+	if (sessions && n)
+		dbps_kernel_reset_many(targets[0]->kernel, sessions, ret_results, n);
+	for (size_t i = 0; i < n; i++)
+		if (ret_results[i] && ret_results[i] != -ECANCELED)
+			ret_results[i] = -EAGAIN;
+}
+
 static int act_shutdown(const struct dbps_kill_target *target, struct dbps_link_error *ret_error)
 {
 	return told(dbps_reset_shutdown(&target->session), "shutdown", ret_error);
@@ -269,6 +286,7 @@ static const struct dbps_enactor reset = {
 	.exact = true,
 	.probe = probe_tcp,
 	.act = act_reset,
+	.act_many = act_reset_many,
 };
 
 static const struct dbps_enactor shut_down = {

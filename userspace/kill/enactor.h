@@ -42,6 +42,13 @@ struct dbps_enactor {
 	 * with the reason.
 	 */
 	int (*act)(const struct dbps_kill_target *target, struct dbps_link_error *ret_error);
+
+	/**
+	 * @brief Act on many targets at once. NULL: only one by one.
+	 * @param ret_results Of each: 0 when it acted; -ECANCELED when something has begun or ended
+	 * in the session since it was judged, and nothing was done; -EAGAIN when `act` shall try.
+	 */
+	void (*act_many)(const struct dbps_kill_target *const *targets, int *ret_results, size_t n);
 };
 
 /* Those that interrupt a statement, and those that end a connection's socket, in the order tried.

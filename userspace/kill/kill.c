@@ -79,7 +79,7 @@ void kill_audit_begun(struct kill *kill)
 {
 	struct dbps_audit_record record;
 
-	if (!kill->request->audit)
+	if (!kill->request->audit || kill->audit_number)
 		return;
 	kill_make_record(kill, &record);
 	dbps_audit_begun(kill->request->audit, &record);
@@ -337,13 +337,46 @@ static bool acted(int r)
  * The socket first: from then on no further statement can come, so that what the server's own KILL
  * ends is the last.
  */
-void kill_act_socket(struct kill *kill, struct kill_errors *errors)
+static bool cuts_socket(const struct kill *kill)
+{
+	return kill->target.connection && !kill->request->soft;
+}
+
+void kill_close_begun(struct kill *kill, struct kill_errors *errors)
 {
 	*errors = (struct kill_errors){.socket = -EAGAIN, .server = -EAGAIN};
 	kill_audit_begun(kill);
+}
+
+void kill_close_ended(struct kill *kill, struct kill_errors *errors,
+		      const struct dbps_enactor *closer, int r)
+{
+	if (r == -ECANCELED)
+		answer_changed(kill);
+	if (r == 0)
+		note_acted(kill, closer);
+	errors->socket = r;
+}
+
+/* The one that would be tried first. */
+const struct dbps_enactor *kill_closer_of_many(const struct kill *kill)
+{
+	char why[256];
+
+	if (!cuts_socket(kill))
+		return NULL;
+	for (size_t i = 0; i < dbps_n_closers; i++)
+		if (dbps_closers[i]->probe(&kill->target, why))
+			return dbps_closers[i]->act_many ? dbps_closers[i] : NULL;
+	return NULL;
+}
+
+void kill_act_socket(struct kill *kill, struct kill_errors *errors)
+{
+	kill_close_begun(kill, errors);
 	if (has_moved(kill))
 		answer_changed(kill);
-	else if (kill->target.connection && !kill->request->soft)
+	else if (cuts_socket(kill))
 		errors->socket = run(kill, dbps_closers, dbps_n_closers, &errors->socket_error);
 }
 

@@ -208,14 +208,59 @@ static size_t read_query_ids(struct many *many, size_t from)
 	return end;
 }
 
+/* Those that `closer` can act on at once, with the places of their kills. Returns how many. */
+static size_t targets_of(const struct many *many, const struct dbps_enactor *closer,
+			 const struct dbps_kill_target **targets, size_t *places)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < many->n; i++) {
+		struct kill *kill = &many->kills[i];
+
+		if (kill->answered || kill_closer_of_many(kill) != closer || is_too_late(kill))
+			continue;
+		kill_close_begun(kill, &many->errors[i]);
+		targets[n] = &kill->target;
+		places[n++] = i;
+	}
+	return n;
+}
+
+static void close_at_once(struct many *many, const struct dbps_enactor *closer)
+{
+	_cleanup_free_ const struct dbps_kill_target **targets = calloc(many->n, sizeof(*targets));
+	_cleanup_free_ size_t *places = calloc(many->n, sizeof(*places));
+	_cleanup_free_ int *results = calloc(many->n, sizeof(*results));
+	size_t n;
+
+	if (!targets || !places || !results)
+		return; /* one by one, then */
+	n = targets_of(many, closer, targets, places);
+	closer->act_many(targets, results, n);
+	for (size_t i = 0; i < n; i++)
+		kill_close_ended(&many->kills[places[i]], &many->errors[places[i]], closer,
+				 results[i]);
+}
+
 /* Sockets first: no server can hold those up. */
+static void close_all(struct many *many)
+{
+	for (size_t i = 0; many->n > 1 && i < dbps_n_closers; i++)
+		if (dbps_closers[i]->act_many)
+			close_at_once(many, dbps_closers[i]);
+	for (size_t i = 0; i < many->n; i++) {
+		struct kill *kill = &many->kills[i];
+
+		if (!kill->answered && !kill->acted[0] && !is_too_late(kill))
+			kill_act_socket(kill, &many->errors[i]);
+	}
+}
+
 static void act_all(struct many *many)
 {
 	size_t asked = 0;
 
-	for (size_t i = 0; i < many->n; i++)
-		if (!many->kills[i].answered && !is_too_late(&many->kills[i]))
-			kill_act_socket(&many->kills[i], &many->errors[i]);
+	close_all(many);
 	for (size_t i = 0; i < many->n; i++) {
 		struct kill *kill = &many->kills[i];
 

@@ -79,6 +79,14 @@ struct kill_errors {
  * server's own hand, which may take until the deadline.
  */
 void kill_act_socket(struct kill *kill, struct kill_errors *errors);
+
+/** @return What closes the socket and can do so for many at once; NULL: it goes one by one. */
+const struct dbps_enactor *kill_closer_of_many(const struct kill *kill);
+/** @brief Before, and after it has acted on many: r as its act_many gave it for this one. */
+void kill_close_begun(struct kill *kill, struct kill_errors *errors);
+void kill_close_ended(struct kill *kill, struct kill_errors *errors,
+		      const struct dbps_enactor *closer, int r);
+
 void kill_act_server(struct kill *kill, struct kill_errors *errors);
 
 /** @return Whether something acted, or nothing had to; else it is answered. */
