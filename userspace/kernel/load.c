@@ -49,10 +49,11 @@ static const char *const map_names[MAP_N] = {
 };
 
 static const char *const link_names[LINK_N] = {
-	[LINK_RECV] = "dbps_recv", [LINK_SEND] = "dbps_send",	[LINK_SNAPSHOT] = "dbps_snapshot",
-	[LINK_JOIN] = "dbps_join", [LINK_ADOPT] = "dbps_adopt", [LINK_ARM] = "dbps_arm",
-	[LINK_EXEC] = "dbps_exec", [LINK_ONE] = "dbps_one",	[LINK_SLOT] = "dbps_slot",
-	[LINK_HOLDERS] = "dbps_holders",
+	[LINK_RECV] = "dbps_recv",	   [LINK_SEND] = "dbps_send",
+	[LINK_SNAPSHOT] = "dbps_snapshot", [LINK_JOIN] = "dbps_join",
+	[LINK_ADOPT] = "dbps_adopt",	   [LINK_ARM] = "dbps_arm",
+	[LINK_EXEC] = "dbps_exec",	   [LINK_ONE] = "dbps_one",
+	[LINK_SLOT] = "dbps_slot",	   [LINK_HOLDERS] = "dbps_holders",
 	[LINK_RESET] = "dbps_reset_many",
 };
 
