@@ -214,6 +214,9 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 /* Linux 6.13, 6280cf718db0 */
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
 				__u64 value) __ksym __weak;
+/* 6.10, fc7566ad0a82 */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
 
 static __always_inline bool signal_wanted(const struct dbps_session *s, __u64 sequence)
 {
@@ -221,34 +224,59 @@ static __always_inline bool signal_wanted(const struct dbps_session *s, __u64 se
 			     *(volatile __u8 *)&s->phase > DBPS_PHASE_IDLE);
 }
 
+/* The look and the signal, with nothing between them but what interrupts a processor. */
+static __always_inline int signal_if_wanted(struct task_struct *task, struct dbps_session *s,
+					    __u64 sequence, int sig, __u64 *ret_window_ns)
+{
+	int r = -1;
+
+	bpf_preempt_disable();
+	*ret_window_ns = bpf_ktime_get_ns();
+	if (signal_wanted(s, sequence))
+		r = bpf_send_signal_task(task, sig, PIDTYPE_TGID, 0) ? 1 : 0;
+	*ret_window_ns = bpf_ktime_get_ns() - *ret_window_ns;
+	bpf_preempt_enable();
+	return r;
+}
+
+static __always_inline void signal_count(struct dbps_control *control, __u64 window_ns, bool late)
+{
+	control->signals++;
+	control->signals_late += late;
+	control->signal_window_ns = window_ns;
+	if (window_ns > control->signal_window_max_ns)
+		control->signal_window_max_ns = window_ns;
+}
+
 /*
  * Signal the session's process (userspace/kill/signal.c). The record is read without its lock: the
  * process that is meant is the one that changes it, and it is looked at once more after.
  */
-static __always_inline __u32 signal_session(struct dbps_session *s, __u64 sequence, int sig)
+static __always_inline __u32 signal_session(struct dbps_session *s, struct dbps_control *control)
 {
+	__u64 sequence = control->signal_sequence, window_ns = 0;
 	struct task_struct *task;
-	bool mine;
-	int r;
+	bool mine, late;
+	int r = -1;
 
-	if (!bpf_send_signal_task || !bpf_task_from_pid || !bpf_task_release)
+	if (!bpf_send_signal_task || !bpf_task_from_pid || !bpf_task_release ||
+	    !bpf_preempt_disable || !bpf_preempt_enable)
 		return DBPS_SIGNAL_UNSUPPORTED;
 	task = bpf_task_from_pid((__s32)s->tgid);
 	if (!task)
 		return DBPS_SIGNAL_FAILED;
 	/* The number may mean another process by now; the server's children bear its name. */
 	mine = (__u32)task->real_parent->tgid == s->server_tgid && tap_is_postgres(task);
-	if (!mine || !signal_wanted(s, sequence)) {
-		bpf_task_release(task);
-		return mine ? DBPS_SIGNAL_OVER : DBPS_SIGNAL_FAILED;
-	}
-	r = bpf_send_signal_task(task, sig, PIDTYPE_TGID, 0);
+	if (mine)
+		r = signal_if_wanted(task, s, sequence, (int)control->signal, &window_ns);
 	/* A full barrier, before the second look. */
 	__sync_fetch_and_add(&s->gen, 0);
 	bpf_task_release(task);
 	if (r)
-		return DBPS_SIGNAL_FAILED;
-	return signal_wanted(s, sequence) ? DBPS_SIGNAL_SENT : DBPS_SIGNAL_LATE;
+		return mine && r < 0 ? DBPS_SIGNAL_OVER : DBPS_SIGNAL_FAILED;
+	late = !signal_wanted(s, sequence);
+	signal_count(control, window_ns, late);
+	return late ? DBPS_SIGNAL_LATE : DBPS_SIGNAL_SENT;
 }
 
 /*
@@ -283,8 +311,7 @@ int dbps_one(struct bpf_iter__task_file *ctx)
 		return 0;
 	snapshot_arm(r);
 	if (control->signal && control->signal_cookie == r->s.cookie) {
-		control->signalled = signal_session(&plain_or(r)->s, control->signal_sequence,
-						    (int)control->signal);
+		control->signalled = signal_session(&plain_or(r)->s, control);
 		control->signal = 0;
 	}
 	snapshot_put(page, plain_or(r), sk, control->one_text, false);

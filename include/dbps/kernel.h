@@ -137,6 +137,13 @@ struct dbps_control {
 	__u32 slot;			 /* slot: its number */
 	__u32 slot_done;		 /* slot: whether it was published, by the kernel */
 	__u32 pad;
+
+	/* Signals, counted by the kernel. The window is the time from the look at the statement to
+	 * the end of the sending: at most so much did a signal come after the look. */
+	__u64 signals;
+	__u64 signals_late;	/* the statement was over by then */
+	__u64 signal_window_ns; /* of the last one */
+	__u64 signal_window_max_ns;
 };
 
 enum dbps_slot_wish { DBPS_SLOT_PUBLISH = 1, DBPS_SLOT_RELEASE, DBPS_SLOT_CLEAR };

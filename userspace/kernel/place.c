@@ -139,6 +139,18 @@ int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *plac
 	}
 }
 
+void dbps_kernel_signal_stats(const struct dbps_kernel *kernel, struct dbps_signal_stats *ret_stats)
+{
+	const struct dbps_control *control = kernel->control;
+
+	*ret_stats = (struct dbps_signal_stats){
+		.sent = control->signals,
+		.late = control->signals_late,
+		.window_ns = control->signal_window_ns,
+		.window_max_ns = control->signal_window_max_ns,
+	};
+}
+
 bool dbps_kernel_signals(const struct dbps_kernel *kernel)
 {
 	return !kernel->no_signals;

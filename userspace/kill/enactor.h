@@ -30,6 +30,7 @@ struct dbps_enactor {
 	const char *describe; /* what it does, and how exact it is: one sentence for doctor */
 	bool exact;	      /* cannot meet another statement than the one that was meant */
 	bool passing;	      /* what it asked for ends with the kill, done or not */
+	bool again;	      /* the server may drop it: act again while the statement executes */
 	bool by_link;	      /* over the server's control link */
 
 	/** @return Whether it can be tried; if not, ret_why (256 bytes) says why not. */

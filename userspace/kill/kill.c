@@ -16,6 +16,8 @@
  * when the statement ends by the first, and so meet the next one (enactor.c, 3.).
  * 6. An idle session can begin a statement just before its socket is cut: that one is cancelled as
  * well, as soon as it is seen.
+ * 7. Some servers drop what asks them to cancel, in moments in which they execute nothing though
+ * their statement has begun: they are asked again while it executes.
  */
 #include <errno.h>
 #include <string.h>
@@ -272,8 +274,10 @@ static void note_acted(struct kill *kill, const struct dbps_enactor *enactor)
 	size_t len = strlen(kill->acted);
 	struct dbps_cancel cancel;
 
-	snprintf(kill->acted + len, sizeof(kill->acted) - len, "%s%s", len ? ", " : "",
-		 enactor->name);
+	if (!strstr(kill->acted, enactor->name))
+		snprintf(kill->acted + len, sizeof(kill->acted) - len, "%s%s", len ? ", " : "",
+			 enactor->name);
+	kill->again = enactor->again;
 	kill->acted_ns = dbps_clock_ns();
 	kill->inexact = !enactor->exact;
 	kill->passing = enactor->passing;
@@ -419,7 +423,16 @@ bool kill_wait(struct kill *kill, int timeout_ms)
 	return r == 0;
 }
 
-/* Invariants 4 and 6. */
+/* Invariant 7. The first time counts for when it was sent. */
+static void act_again(struct kill *kill, struct kill_errors *errors)
+{
+	uint64_t sent_ns = kill->sent_ns;
+
+	run(kill, dbps_interrupters, dbps_n_interrupters, &errors->server_error);
+	kill->sent_ns = sent_ns;
+}
+
+/* Invariants 4, 6 and 7. */
 void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_session *now)
 {
 	if (!now) {
@@ -430,6 +443,8 @@ void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_
 	if (!kill->target.connection && now->sequence != kill->target.session.sequence)
 		return; /* its end is about to be told */
 	kill->target.session = *now;
+	if (kill->again && !kill->target.connection && dbps_session_executes(now))
+		act_again(kill, errors);
 	if (kill->target.connection && errors->server == -EAGAIN && dbps_session_executes(now))
 		kill_act_server(kill, errors);
 }

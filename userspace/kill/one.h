@@ -39,6 +39,7 @@ struct kill {
 	char acted[96];	   /* names of the enactors that acted */
 	bool inexact;	   /* the last of them could have met a later statement */
 	bool passing;	   /* what the last of them asked for ends with this kill */
+	bool again;	   /* they may have to act again */
 	uint64_t sent_ns;  /* just before the last one acted */
 	uint64_t acted_ns; /* when the last one had acted */
 	uint64_t

@@ -10,9 +10,14 @@
  * 2. A backend that has read the next message takes its interrupts before it turns to it, and drops
  * a cancel there (PostgresMain(), step 5, in tcop/postgres.c). So what is pending before the end of
  * n cannot meet n + 1.
+ * Preemption is off between the first look and the signal, a microsecond or two (SHOW STATUS tells:
+ * Dbps_signal_window_ns): for n + 1 to be met, n must end in that time, and n + 1 begin.
  * 3. When n was over at the second look, it may have met the next one: the answer says so.
  * 4. On kernels without bpf_send_signal_task() (Linux 6.13, 6280cf718db0) the session is read right
  * before pidfd_send_signal(2) instead, which 3. holds for, always.
+ * 5. What comes between n's begin, which is when its bytes were read, and the backend's turning to
+ * it is dropped just so (2.), and so is what comes between the messages of the extended protocol:
+ * it is sent again while n executes.
  */
 #include <errno.h>
 #include <signal.h>
@@ -103,6 +108,7 @@ const struct dbps_enactor dbps_signal = {
 	.describe = "PostgreSQL: SIGINT or SIGTERM to the backend, in one step with the look at "
 		    "its statement: hits the statement that was meant, and no other",
 	.exact = true,
+	.again = true,
 	.probe = probe,
 	.act = act_in_kernel,
 };
@@ -111,6 +117,7 @@ const struct dbps_enactor dbps_signal_checked = {
 	.name = "signal, checked before",
 	.describe = "PostgreSQL: SIGINT or SIGTERM right after a look at the backend's statement: "
 		    "may hit the next one",
+	.again = true,
 	.probe = probe,
 	.act = act_checked,
 };

@@ -75,6 +75,7 @@ int sql_show_status(struct sql_connection *connection, struct sql_input *input,
 {
 	struct sql_counters *counters = connection->counters;
 	struct wire_writer *out = &connection->channel.out;
+	struct dbps_signal_stats signals;
 	__u64 losses[DBPS_LOSS_N];
 	int r = sql_filter(input, "");
 
@@ -89,6 +90,11 @@ int sql_show_status(struct sql_connection *connection, struct sql_input *input,
 	put_counter(out, input, "Dbps_connections_refused", atomic_load(&counters->refused));
 	put_counter(out, input, "Dbps_kills", atomic_load(&counters->kills));
 	put_losses(out, input, "Dbps_loss_", losses);
+	dbps_kernel_signal_stats(connection->daemon->kernel, &signals);
+	put_counter(out, input, "Dbps_signal_window_max_ns", signals.window_max_ns);
+	put_counter(out, input, "Dbps_signal_window_ns", signals.window_ns);
+	put_counter(out, input, "Dbps_signals", signals.sent);
+	put_counter(out, input, "Dbps_signals_late", signals.late);
 	put_counter(out, input, "Questions", atomic_load(&counters->statements));
 	put_counter(out, input, "Threads_connected", atomic_load(&counters->live));
 	put_counter(out, input, "Uptime", sql_uptime_s(counters));
