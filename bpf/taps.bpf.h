@@ -126,15 +126,35 @@ static __always_inline bool tap_is_postgres(struct task_struct *task)
 	       (comm[4] == 'g' || comm[4] == 'm');
 }
 
+/* Whether these are the first bytes on a connection that was accepted, before any answer. */
+static __always_inline bool tap_first_bytes(struct sock *sk, int ret)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	if (family == AF_INET || family == AF_INET6) {
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+		return tp && !tp->bytes_sent &&
+		       tp->rcv_nxt - tp->copied_seq + (__u32)ret == (__u32)tp->bytes_received;
+	}
+	if (family == AF_UNIX) {
+		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
+
+		return u && u->addr;
+	}
+	return false;
+}
+
 /*
- * Whether a socket that is no session's may become one of PostgreSQL's: told by the name of the
- * process. A host without PostgreSQL does not look at names.
+ * Whether a socket that is no session's may become one of PostgreSQL's. A host without PostgreSQL
+ * looks no further; elsewhere the socket tells first, as its lines are in the caches, and then the
+ * name of the process, whose are not.
  */
-static __always_inline bool tap_may_start(int ret)
+static __always_inline bool tap_may_start(struct sock *sk, int ret)
 {
 	const struct dbps_control *control = control_get();
 
-	return control && control->postgres && ret > 0 &&
+	return control && control->postgres && ret > 0 && tap_first_bytes(sk, ret) &&
 	       tap_is_postgres(bpf_get_current_task_btf());
 }
 
@@ -158,7 +178,7 @@ int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
 	struct call call;
 
 	if (!r)
-		return tap_may_start(ret) && !(flags & MSG_PEEK) ? tap_start(sk, ret) : 0;
+		return tap_may_start(sk, ret) && !(flags & MSG_PEEK) ? tap_start(sk, ret) : 0;
 	if (flags & MSG_PEEK)
 		return 0;
 	if (ret <= 0) {
@@ -344,25 +364,6 @@ static __always_inline void session_greeted(struct dbps_session *s, const struct
 
 /* ------------------------------------------------------------------ first packet ------------ */
 
-/* Whether these are the first bytes on a connection that was accepted, before any answer. */
-static __always_inline bool tap_first_bytes(struct sock *sk, int ret)
-{
-	__u16 family = sk->__sk_common.skc_family;
-
-	if (family == AF_INET || family == AF_INET6) {
-		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-		return tp && !tp->bytes_sent &&
-		       tp->rcv_nxt - tp->copied_seq + (__u32)ret == (__u32)tp->bytes_received;
-	}
-	if (family == AF_UNIX) {
-		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
-
-		return u && u->addr;
-	}
-	return false;
-}
-
 /* The server of a backend: its parent, if that has such a name too. */
 static __always_inline __u32 tap_server_of(struct task_struct *task)
 {
@@ -392,7 +393,7 @@ static __noinline int tap_start(struct sock *sk, int ret)
 	__u8 b[8] = {};
 	__u32 n = (__u32)ret;
 
-	if (!tap_first_bytes(sk, ret) || call_current(&call) || call.segments)
+	if (call_current(&call) || call.segments)
 		return 0;
 	if (bpf_probe_read_user(b, n < 8 ? n : 8, (const void *)call.buffer) ||
 	    !pgsql_may_start(b, n))

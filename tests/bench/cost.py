@@ -148,45 +148,47 @@ def server_event_cost(net, events, misses, tap):
 class Readings:
     """What the rounds have read, all kinds in turn, as the machine's speed changes by the minute."""
 
-    def __init__(self):
-        self.prepared = []
-        self.text = []
+    def __init__(self, benches, link=True):
+        self.benches = benches
+        self.link = link
+        self.statements = {name: [] for name in benches}
         self.least = {"find": [], "look": []}
         self.misses = {tap: [] for tap in TAPS}
 
-    def round_of_taps(self, context, server, benches):
+    def round_of_taps(self, context, server):
         daemon = context.daemon()
-        daemon.wait_server(server)
+        daemon.wait_server(server, link=self.link)
         empty = helper(context, "time")
         meter = Meter(daemon.pid, TAPS, empty)
         before = meter.read()
         ping_pong(0.5)
         for tap, ns in per_event(meter.net(before, meter.read())).items():
             self.misses[tap].append(ns)
-        self.prepared.append(read_round(meter, benches["prepared"]))
-        self.text.append(read_round(meter, benches["text"]))
+        for name, bench in self.benches.items():
+            self.statements[name].append(read_round(meter, bench))
         harness.end_process(empty)
         daemon.stop()
 
-    def round(self, context, server, benches):
+    def round(self, context, server):
         for mode, readings in self.least.items():
-            readings.append(measure_least(context, server, benches["prepared"], mode))
-        self.round_of_taps(context, server, benches)
+            readings.append(measure_least(context, server, next(iter(self.benches.values())), mode))
+        self.round_of_taps(context, server)
 
 
-def figures_of(readings, events):
+def figures_of(readings, events, client):
+    """The first of the statements is what the floor was measured with."""
     misses = {tap: statistics.median(ns) for tap, ns in readings.misses.items()}
-    nets = [net for _, net in readings.prepared]
-    prepared = [ns for ns, _ in readings.prepared]
+    first = next(iter(readings.statements.values()))
+    nets = [net for _, net in first]
     figures = [
-        Figure("all taps, a statement (prepared, sysbench's default)", "ns", prepared, goal=350),
-        Figure("all taps, a statement (text)", "ns", [ns for ns, _ in readings.text], goal=350),
+        *[Figure(f"all taps, a statement ({name})", "ns", [ns for ns, _ in rounds], goal=350)
+          for name, rounds in readings.statements.items()],
         Figure("the floor: finding the socket's storage, no more", "ns", readings.least["find"],
                note="at each of the events"),
         Figure("the floor: that, one read of the bytes and one of the clock", "ns",
                readings.least["look"], note="for the request and the answer"),
         Figure("all taps / the latter", "",
-               [a / b for a, b in zip(prepared, readings.least["look"])],
+               [ns / least for (ns, _), least in zip(first, readings.least["look"])],
                note="of the same round"),
     ]
     for tap in TAPS:
@@ -197,7 +199,7 @@ def figures_of(readings, events):
                    [server_event_cost(net, events, misses, tap) for net in nets],
                    note=f"{own:.2f} a statement, and {attempts:.2f} that moved nothing"),
             Figure(f"{tap} event of any other socket", "ns", readings.misses[tap],
-                   note=f"{events[f'other_{tap}']:.2f} a statement: sysbench itself"),
+                   note=f"{events[f'other_{tap}']:.2f} a statement: {client} itself"),
             Figure(f"empty program, {tap}", "ns", [net[tap][2] for net in nets],
                    note="taken off each run above"),
         ]
@@ -206,10 +208,10 @@ def figures_of(readings, events):
 
 def measure(context):
     server = load.server_for_sysbench(context)
-    benches = {"prepared": load.Sysbench(server), "text": load.Sysbench(server, prepared=False)}
-    events = events_per_statement(context, server, benches["prepared"])
-    readings = Readings()
+    prepared = load.Sysbench(server)
+    readings = Readings({"prepared, sysbench's default": prepared, "text": load.Sysbench(server, prepared=False)})
+    events = events_per_statement(context, server, prepared)
     for _ in range(ROUNDS):
-        readings.round(context, server, benches)
+        readings.round(context, server)
     return (f"Kernel time of the taps, net of an empty program (sysbench oltp_point_select, TCP, "
-            f"{load.THREADS} threads, {ROUND_S} s a round)", figures_of(readings, events))
+            f"{load.THREADS} threads, {ROUND_S} s a round)", figures_of(readings, events, "sysbench"))

@@ -14,6 +14,14 @@ const volatile bool looks;
 
 __u64 counts[EVENT_N];
 
+/* The server's process, or a backend of a PostgreSQL, its child. */
+static bool is_server(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->tgid == server_tgid || task->real_parent->tgid == server_tgid;
+}
+
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(empty_recv, struct sock *sk, int ret, int flags)
 {
@@ -74,7 +82,7 @@ int BPF_PROG(least_send, struct sock *sk, int ret, int flags)
 	struct least *l;
 
 	if (!sk->sk_bpf_storage) {
-		if (bpf_get_current_pid_tgid() >> 32 == (__u32)server_tgid)
+		if (is_server())
 			bpf_sk_storage_get(&leasts, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		return 0;
 	}
@@ -88,8 +96,7 @@ int BPF_PROG(least_send, struct sock *sk, int ret, int flags)
 
 static void count(enum event server, enum event other, int ret)
 {
-	bool of_server = bpf_get_current_pid_tgid() >> 32 == (__u32)server_tgid;
-	enum event event = !of_server ? other : ret > 0 ? server : server + 1;
+	enum event event = !is_server() ? other : ret > 0 ? server : server + 1;
 
 	__sync_fetch_and_add(&counts[event], 1);
 }

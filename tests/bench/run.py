@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """Measures dbps on this machine: `make bench`, or `make bench BENCH="cost rest"` for some parts.
 
-Parts: cost (kernel time a statement), throughput (with and without dbps, interleaved), ps (the whole
+Parts: cost (kernel time a statement), postgres (the same on PostgreSQL), foreign (what other programs pay), throughput (with and without dbps, interleaved), ps (the whole
 process of `dbps ps`), many (5,000 sessions), rest (dbpsd while nobody asks), kill (from the request to
 the victim's client, among 10 and 5,000 sessions), kill-where (5,000 at once), cancel (what the cancel
-map costs those whom nobody kills), poll (what a server pays to poll for a cancel). Each figure has its
+map costs those whom nobody kills), pgcancel (KILL QUERY on PostgreSQL), poll (what a server pays to poll for a cancel). Each figure has its
 spread; a machine that others use shows in it."""
 
 import argparse
@@ -20,14 +20,18 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
 import harness  # noqa: E402
 import cost  # noqa: E402
+import foreign  # noqa: E402
 import kill  # noqa: E402
 import listing  # noqa: E402
 import poll  # noqa: E402
+import postgres  # noqa: E402
 import throughput  # noqa: E402
 from figures import table  # noqa: E402
 
 PARTS = {
     "cost": cost.measure,
+    "postgres": postgres.measure_cost,
+    "foreign": foreign.measure,
     "throughput": throughput.measure,
     "ps": listing.measure_ps,
     "many": listing.measure_many,
@@ -35,6 +39,7 @@ PARTS = {
     "kill": kill.measure_latency,
     "kill-where": kill.measure_where,
     "cancel": kill.measure_cancel_map,
+    "pgcancel": postgres.measure_cancel,
     "poll": poll.measure,
 }
 
