@@ -358,7 +358,7 @@ class PostgresServer:
     def activity(self):
         """Its own list: {pid: row of pg_stat_activity}, without the harness's connection."""
         names = ("pid", "usename", "datname", "application_name", "client_addr", "client_port",
-                 "state", "query")
+                 "state", "query", "state_change")
         rows = self.query(f"select {', '.join(names)} from pg_stat_activity"
                           " where backend_type = 'client backend'")
         rows = [dict(zip(names, row)) for row in rows]

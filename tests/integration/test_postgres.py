@@ -1,15 +1,20 @@
 """PostgreSQL's sessions on the real server: the list is pg_stat_activity's, whatever way statements
 come, and a kill reaches the statement that was meant."""
 
+import collections
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import time
 
 import pgwire
-from harness import Failure, check, check_equal, wait
+from harness import Failure, check, check_equal, stop_process, thread_states, wait
 from pgwire import PgError, bind, execute, group, message, parse, query, sync
+
+# Readings of both lists with each way of pgbench.
+PAIRS = int(os.environ.get("DBPS_TEST_PG_PAIRS", "300"))
 
 
 def pair(context, *options):
@@ -170,64 +175,126 @@ def test_extended(context):
     check_equal(row["framing"], "exact", "framing")
 
 
-def pairs_up(server, daemon, seen):
-    """Whether each row of the server's list is one of ours; both are told."""
-    theirs = {}
-    for pid, row in server.activity().items():
-        active = row["state"] == "active"
-        host = f"{row['client_addr']}:{row['client_port']}" if row["client_addr"] else "localhost"
-        theirs[pid] = (row["usename"], row["datname"], row["application_name"], host,
-                       "ACTIVE" if active else "SLEEP", row["query"] if active else None)
-    ours = {row["server_id"]: (row["user"], row["db"], row["program"], row["host"], row["state"],
-                               row["info"])
-            for row in daemon.sessions(server)}
-    ours.pop(server.admin_connection.pid, None)
-    seen[:] = [theirs, ours]
-    return theirs == ours
+# What a client of pgbench does besides reading a row: it waits, in statements and in transactions.
+SLEEP = """\\set us random(0, 40000)
+select pg_sleep(:us / 1e6);
+"""
+TRANSACTION = """\\set aid random(1, 100)
+\\set us random(0, 20000)
+begin;
+update pgbench_accounts set abalance = abalance + 1 where aid = :aid;
+\\sleep :us us
+select pg_sleep(:us / 1e6);
+commit;
+"""
 
 
-def compare_pgbench(context, server, daemon, tls):
-    """Stopped for a moment, a running pgbench shows the same in both lists."""
+def their_row(row):
+    """A row of pg_stat_activity as dbps words it."""
+    active = row["state"] == "active"
+    host = f"{row['client_addr']}:{row['client_port']}" if row["client_addr"] else "localhost"
+    return (row["usename"], row["datname"], row["application_name"], host,
+            "ACTIVE" if active else "SLEEP", None if active else row["state"], row["query"] if active else None)
+
+
+def our_row(row):
+    active = row["state"] == "ACTIVE"
+    return (row["user"], row["db"], row["program"], row["host"], row["state"], None if active else row["phase"],
+            row["info"])
+
+
+def paired_read(server, daemon, counts):
+    """The server's list and ours, {pid: row}, when the server has done nothing in between: its list is the same
+    before and after, with the times of the last change of each state, and all of its backends wait. One that is
+    preempted before it sends its last bytes is already idle in the server's list."""
+    def read():
+        before = server.activity()
+        if any(thread_states(pid) != {"S"} for pid in before):
+            counts["retries"] += 1
+            return None
+        ours = {row["server_id"]: our_row(row) for row in daemon.sessions(server)}
+        if server.activity() != before:
+            counts["retries"] += 1
+            return None
+        return {pid: their_row(row) for pid, row in before.items()}, ours
+
+    theirs, ours = wait(read, "the server's list to stand still", every=0.0005)
+    check(ours.pop(server.admin_connection.pid, None) is not None, "the harness's own row")
+    return theirs, ours
+
+
+def write_scripts(context):
+    for name, text in (("sleep", SLEEP), ("transaction", TRANSACTION)):
+        path = os.path.join(context.directory, name)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        yield path
+
+
+def pair_up_pgbench(context, server, daemon, mode, pairs, tls=False):
+    """Readings of both lists while 50 clients work, stopped at random moments."""
     env = {**os.environ, "PGSSLMODE": "require" if tls else "disable"}
-    subprocess.run(server.program("pgbench", "-i", "-q", "-s", "1", "postgres"), check=True,
-                   capture_output=True, env=env)
-    for mode in ("simple", "extended", "prepared"):
-        bench = context.spawn(server.program("pgbench", "-M", mode, "-c", "8", "-T", "60", "-n",
-                                             "postgres"),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
-        wait(lambda: len(server.activity()) == 8, "pgbench to connect")
-        for _ in range(5):
-            # Clients that do not go on leave their sessions at rest, most in transactions.
-            time.sleep(0.1)
-            os.kill(bench.pid, signal.SIGSTOP)
-            seen = []
-            try:
-                wait(lambda: pairs_up(server, daemon, seen), f"{mode}: equal lists", timeout=5)
-            except Failure as failure:
-                rows = [f"{pid}: server {seen[0].get(pid)}, dbps {seen[1].get(pid)}"
-                        for pid in sorted(seen[0].keys() | seen[1].keys())
-                        if seen[0].get(pid) != seen[1].get(pid)]
-                raise Failure("\n  ".join([str(failure), *rows])) from None
-            os.kill(bench.pid, signal.SIGCONT)
-        rows = daemon.sessions(server)
-        framings = {row["framing"] for row in rows}
-        check_equal(framings - {"unknown"}, {"exact"}, f"{mode}: framing")
-        check_equal(sum(row["tls"] for row in rows), 8 * tls, "encrypted sessions")
-        bench.kill()
-        bench.wait()
-        wait(lambda: not server.activity(), "pgbench to be gone")
+    sleep, transaction = write_scripts(context)
+    bench = context.spawn(server.program("pgbench", "-M", mode, "-c", "50", "-j", "4", "-T", "600", "-n", "-b",
+                                         "select-only@4", "-f", sleep + "@1", "-f", transaction + "@1", "postgres"),
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+    wait(lambda: len(server.activity()) == 50, "pgbench to connect")
+    counts, states, wrong = collections.Counter(), collections.Counter(), []
+    for pair in range(pairs):
+        time.sleep(random.random() * 0.012)
+        stop_process(bench.pid)
+        theirs, ours = paired_read(server, daemon, counts)
+        counts["rows"] += len(theirs)
+        states.update(row[4] if row[4] == "ACTIVE" else row[5] for row in theirs.values())
+        wrong += [f"pair {pair}, pid {pid}:\n    server {theirs.get(pid)}\n    dbps   {ours.get(pid)}"
+                  for pid in sorted(theirs.keys() | ours.keys()) if theirs.get(pid) != ours.get(pid)]
+        check(len(wrong) < 20, "\n".join(wrong))
+        os.kill(bench.pid, signal.SIGCONT)
+    rows = daemon.sessions(server)
+    framings = {row["framing"] for row in rows}
+    bench.kill()
+    bench.wait()
+    wait(lambda: not server.activity(), "pgbench to be gone")
+    context.note(f"{mode}: {pairs} pairs, {counts['rows']} rows compared, {counts['retries']} pairs read again; "
+                 + ", ".join(f"{word} {n}" for word, n in states.most_common()))
+    check(not wrong, f"{mode}: {len(wrong)} rows differ:\n" + "\n".join(wrong))
+    check_equal(framings, {"exact"}, f"{mode}: framing")
+    check_equal(sum(row["tls"] for row in rows), 50 * tls, f"{mode}: encrypted sessions")
+    check_equal(set(states), {"ACTIVE", "idle", "idle in transaction"}, f"{mode}: what was seen")
 
 
-def test_pgbench(context):
-    server, daemon = pair(context)
-    compare_pgbench(context, server, daemon, False)
+def make_pgbench_tables(server):
+    subprocess.run(server.program("pgbench", "-i", "-q", "-s", "1", "postgres"), check=True, capture_output=True)
+
+
+def pgbench_pairs(context, mode):
+    server, daemon = pair(context, "-c", "max_connections=80")
+    make_pgbench_tables(server)
+    pair_up_pgbench(context, server, daemon, mode, PAIRS)
+    losses = {name: n for name, n in daemon.losses().items() if n}
+    context.note(f"losses on the whole host: {losses or 'none'}")
+
+
+def test_pgbench_simple(context):
+    """Each row of pg_stat_activity is one of ours: whatever way the statements come."""
+    pgbench_pairs(context, "simple")
+
+
+def test_pgbench_extended(context):
+    pgbench_pairs(context, "extended")
+
+
+def test_pgbench_prepared(context):
+    pgbench_pairs(context, "prepared")
 
 
 def test_pgbench_through_tls(context):
     daemon = context.daemon()
     server = context.postgres(tls=True)
     daemon.wait_server(server, link=False)
-    compare_pgbench(context, server, daemon, True)
+    make_pgbench_tables(server)
+    for mode in ("simple", "extended", "prepared"):
+        pair_up_pgbench(context, server, daemon, mode, PAIRS // 4, tls=True)
 
 
 def test_older_sessions(context):
