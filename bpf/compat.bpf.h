@@ -54,6 +54,9 @@ struct pt_regs___dbps {
 #error "no register access for this processor"
 #endif
 
+/* A pointer to look through only. Linux 6.2, a35b9af4ec2c */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
 /* Bytes in the caller's memory. */
 struct dbps_span {
 	__u64 base;

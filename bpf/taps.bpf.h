@@ -145,6 +145,18 @@ static __always_inline bool tap_first_bytes(struct sock *sk, int ret)
 	return false;
 }
 
+/* Of TCP alone, and at the price of a load: whether anything was sent on it. Linux 6.2,
+ * a35b9af4ec2c (compat.bpf.h); without it the name of the process tells. */
+static __always_inline bool tap_has_sent(struct sock *sk)
+{
+	const struct tcp_sock *tp;
+
+	if (!bpf_rdonly_cast || sk->sk_protocol != IPPROTO_TCP)
+		return false;
+	tp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	return tp->bytes_sent;
+}
+
 /*
  * Whether a socket that is no session's may become one of PostgreSQL's. A host without PostgreSQL
  * looks no further; elsewhere the socket tells first, as its lines are in the caches, and then the
@@ -154,7 +166,7 @@ static __always_inline bool tap_may_start(struct sock *sk, int ret)
 {
 	const struct dbps_control *control = control_get();
 
-	return control && control->postgres && ret > 0 && tap_first_bytes(sk, ret) &&
+	return control && control->postgres && ret > 0 && !tap_has_sent(sk) &&
 	       tap_is_postgres(bpf_get_current_task_btf());
 }
 
@@ -393,7 +405,7 @@ static __noinline int tap_start(struct sock *sk, int ret)
 	__u8 b[8] = {};
 	__u32 n = (__u32)ret;
 
-	if (call_current(&call) || call.segments)
+	if (!tap_first_bytes(sk, ret) || call_current(&call) || call.segments)
 		return 0;
 	if (bpf_probe_read_user(b, n < 8 ? n : 8, (const void *)call.buffer) ||
 	    !pgsql_may_start(b, n))

@@ -289,7 +289,8 @@ PGSQL_INLINE void pgsql_copy(struct dbps_record *r, __u32 type)
 	r->pg.waits = !r->pg.extended;
 }
 
-/* CopyInResponse, CopyBothResponse: the server reads on, also behind a Sync that it has read. */
+/* CopyInResponse, CopyBothResponse: the server reads on, also behind a Sync that it has read. The
+ * latter is a replica's, and has the command of MySQL's. */
 PGSQL_INLINE void pgsql_copy_begin(struct dbps_record *r, __u8 phase)
 {
 	if (r->s.phase <= DBPS_PHASE_IDLE)
@@ -297,6 +298,8 @@ PGSQL_INLINE void pgsql_copy_begin(struct dbps_record *r, __u8 phase)
 	r->s.phase = phase;
 	r->pg.waits = 0;
 	r->pg.extended = r->s.command != COM_QUERY;
+	if (phase == DBPS_PHASE_STREAM)
+		r->s.command = COM_BINLOG_DUMP;
 }
 
 /* A whole message that is no startup packet was read from the client. Its text is kept by the

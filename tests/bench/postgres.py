@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 
 import cost
 import harness
@@ -50,37 +51,45 @@ def status(daemon):
     return {name: int(value) for name, value in daemon.query("show status like 'Dbps_signal%'")}
 
 
-def cancel(console, client, number):
-    """(us until it was answered, whether it was confirmed)"""
-    client.send(pgwire.query("select pg_sleep(30)"))
-    harness.wait(lambda: console.execute(f"show full processlist") and any(
+def cancel(console, client, number, statement):
+    """us until it was answered"""
+    client.send(pgwire.query(statement))
+    harness.wait(lambda: console.execute("show full processlist") and any(
         row[0] == number and row[4] == "Query" for row in console.fetchall()), "the statement to run")
-    began = kill.time.monotonic()
+    began = time.monotonic()
     console.execute(f"kill query {number}")
-    took_us = (kill.time.monotonic() - began) * 1e6
+    took_us = (time.monotonic() - began) * 1e6
     try:
         client.until_ready()
     except pgwire.PgError as error:
-        return took_us, error.sqlstate == "57014"
-    return took_us, False
+        harness.check(error.sqlstate == "57014", f"the statement ended with {error}")
+        return took_us
+    raise harness.Failure("the statement was not cancelled")
+
+
+def cancels_of(daemon, server, what, statement):
+    """Figures of KILLs of one session, which executes this whenever it is killed."""
+    client = server.connect(tcp=True)
+    times, windows = [], []
+    with daemon.connect(db=server.name) as connection, connection.cursor() as console:
+        for _ in range(KILLS):
+            times.append(cancel(console, client, client.pid, statement))
+            windows.append(status(daemon)["Dbps_signal_window_ns"])
+    client.close()
+    return [
+        Figure(f"from the look until the signal was sent, {what}", "ns", windows, note="with waking the backend"),
+        Figure("  of it p99", "ns", [kill.percentile(windows, 0.99)]),
+        Figure(f"to the answer `confirmed`, {what}", "us", times, goal=2000),
+        Figure("  of it p99", "us", [kill.percentile(times, 0.99)]),
+    ]
 
 
 def measure_cancel(context):
     server = context.postgres()
     daemon = context.daemon()
     daemon.wait_server(server, link=False)
-    client = server.connect(tcp=True)
-    times, windows = [], []
-    with daemon.connect(db=server.name) as connection, connection.cursor() as console:
-        for _ in range(KILLS):
-            took_us, confirmed = cancel(console, client, client.pid)
-            harness.check(confirmed, "the statement was not cancelled")
-            times.append(took_us)
-            windows.append(status(daemon)["Dbps_signal_window_ns"])
-    return (f"PostgreSQL: KILL QUERY of pg_sleep, {KILLS} times, over the console", [
-        Figure("from the look at the statement to its signal", "ns", windows,
-               note="in which it could end, and the next one begin"),
-        Figure("  of it p99", "ns", [kill.percentile(windows, 0.99)]),
-        Figure("to the answer `confirmed`", "us", times, goal=2000),
-        Figure("  of it p99", "us", [kill.percentile(times, 0.99)]),
-    ])
+    figures = cancels_of(daemon, server, "it sleeps", "select pg_sleep(30)")
+    figures += cancels_of(daemon, server, "it computes", "select count(*) from generate_series(1, 1e9)")
+    counts = status(daemon)
+    return (f"PostgreSQL: KILL QUERY over the console, {KILLS} times each; of {counts['Dbps_signals']} signals "
+            f"{counts['Dbps_signals_late']} came late", figures)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import struct
 import subprocess
 import time
 
@@ -295,6 +296,211 @@ def test_pgbench_through_tls(context):
     make_pgbench_tables(server)
     for mode in ("simple", "extended", "prepared"):
         pair_up_pgbench(context, server, daemon, mode, PAIRS // 4, tls=True)
+
+
+def refused(client, *messages):
+    """The SQLSTATE that comes of these."""
+    try:
+        client.run(*messages)
+    except PgError as error:
+        return error.sqlstate
+    raise Failure("there was no error")
+
+
+def running(daemon, server, client, text, *messages, word="Execute"):
+    """The row while these run, which show this text; then they are cancelled."""
+    client.send(*messages)
+    row = daemon.wait_session(server, client.pid, f"{text!r} to run",
+                              lambda row: is_active(row) and row["info"] == text)
+    check_equal(row["command"], word, "the command")
+    check_equal(server.activity()[client.pid]["query"] if text else text, text, "pg_stat_activity")
+    answer = console(daemon, server, f"kill query {row['id']}")
+    check(answer.startswith("confirmed"), answer)
+    check_equal(refused(client), "57014", "what the client got")
+    return row
+
+
+def test_texts_by_name(context):
+    """Named and unnamed statements and portals: the text is that of the statement that runs."""
+    server, daemon = pair(context)
+    client = connect(context, server, tcp=True)
+    first, second = "select pg_sleep(30), 'first'", "select pg_sleep(30), 'second'"
+    client.run(parse(first), sync())
+    client.run(parse(second), sync())
+    running(daemon, server, client, second, bind(), execute(), sync())
+    client.run(parse(first, "a"), parse(second, "b"), sync())
+    running(daemon, server, client, first, bind("a"), execute(), sync())
+    running(daemon, server, client, second, bind("b"), execute(), sync())
+    # Portals live as long as their transaction.
+    client.query("begin")
+    client.run(bind("a", "one"), bind("b", "two"), sync())
+    running(daemon, server, client, first, execute("one"), sync())
+    check_equal(client.status, "E", "the transaction has failed")
+    check_equal(refused(client, bind("b", "two"), execute("two"), sync()), "25P02", "in it")
+    client.query("rollback")
+    # A Parse that fails changes nothing: the name is taken, and which text it has is not shown.
+    check_equal(refused(client, parse("select 1", "a"), sync()), "42P05", "a name that is there")
+    client.run(message("C", b"Sa\0"), sync())
+    check_equal(refused(client, bind("a"), execute(), sync()), "26000", "a name that is gone")
+    running(daemon, server, client, second, bind("b"), execute(), sync())
+    client.query("deallocate all")
+    check_equal(refused(client, bind("b"), execute(), sync()), "26000", "deallocated")
+    client.run(parse(first, "b"), sync())
+    running(daemon, server, client, first, bind("b"), execute(), sync())
+    client.query("discard all")
+    check_equal(refused(client, bind("b"), execute(), sync()), "26000", "discarded")
+    check_equal(daemon.wait_idle(server, client.pid)["framing"], "exact", "framing")
+
+
+def test_errors_skip_to_sync(context):
+    server, daemon = pair(context)
+    client = connect(context, server)
+    client.query("select 1")
+    before = daemon.wait_idle(server, client.pid)["sequence"]
+    check_equal(refused(client, parse("no such statement"), bind(), execute(), parse("select 1"), bind(), execute(),
+                        sync()), "42601", "SQLSTATE")
+    row = daemon.wait_idle(server, client.pid)
+    check_equal((row["sqlstate"], row["errors"], row["sequence"] - before), ("42601", 1, 1), "one that failed")
+    # In a pipeline only its own group is skipped; the error of the last one stays to be seen.
+    client.send(group("select 1/0"), group("select pg_sleep(30), 'after'"), group("select 2"))
+    check_equal(refused(client), "22012", "the first")
+    row = daemon.wait_session(server, client.pid, "the second to run", is_active)
+    check_equal((row["info"], row["sqlstate"], row["errors"]), ("select pg_sleep(30), 'after'", "22012", 2), "second")
+    console(daemon, server, f"kill query {row['id']}")
+    check_equal(refused(client), "57014", "the second")
+    client.until_ready()
+    row = daemon.wait_idle(server, client.pid)
+    check_equal((row["sqlstate"], row["errors"], row["sequence"] - before, row["framing"]), ("57014", 3, 4, "exact"),
+                "all four")
+
+
+def test_copy(context):
+    """Both ways, as one message and in steps, broken off by either side; what is asked for in between is ignored."""
+    server, daemon = pair(context)
+    client = connect(context, server, tcp=True)
+    client.query("create table t (n int)")
+
+    def copies(phase):
+        daemon.wait_session(server, client.pid, phase, lambda row: is_active(row) and row["phase"] == phase)
+
+    client.send(query("copy t from stdin"))
+    copies("reading data from client")
+    client.send(message("d", b"1\n2\n"), message("H"), sync(), message("d", b"3\n"), message("c"))
+    client.until_ready()
+    client.send(query("copy t from stdin"), message("d", b"4\n"), message("f", b"no\0"), query("select 1"))
+    check_equal(refused(client), "57014", "broken off by the client")
+    client.until_ready()
+    client.send(query("copy t from stdin"), message("d", b"x\n"), message("c"), query("select 1"))
+    check_equal(refused(client), "22P02", "broken off by the server")
+    client.until_ready()
+    client.send(group("copy t from stdin"))
+    copies("reading data from client")
+    client.send(message("d", b"5\n"), message("c"), sync())
+    client.until_ready()
+    rows = daemon.wait_idle(server, client.pid)["rows"]
+    client.run(group("copy t to stdout"))
+    check_equal(daemon.wait_idle(server, client.pid)["rows"] - rows, 4, "rows out")
+    check_equal(daemon.session(server, client.pid)["framing"], "exact", "framing")
+    client.send(query("copy (select g, pg_sleep(g) from generate_series(0, 30, 30) g) to stdout"))
+    row = daemon.wait_session(server, client.pid, "the copy", is_active)
+    check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill of a COPY")
+    check_equal(refused(client), "57014", "the copy")
+
+
+def test_function_call(context):
+    server, daemon = pair(context)
+    client = connect(context, server)
+    oid = int(client.query("select 'pg_sleep'::regproc::oid")[0][0])
+    call = struct.pack("!IHHHI", oid, 1, 1, 1, 8) + struct.pack("!d", 30) + struct.pack("!H", 1)
+    client.send(message("F", call))
+    row = daemon.wait_session(server, client.pid, "the call", is_active)
+    check_equal((row["command"], row["info"]), ("Function call", None), "the row")
+    check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+    check_equal(refused(client), "57014", "the call")
+    check_equal(client.query("select 1"), [("1",)], "after it")
+
+
+def test_what_the_server_says_by_itself(context):
+    """A changed setting, a notice, a notification: no statement begins or ends with them."""
+    server, daemon = pair(context)
+    client = connect(context, server, program="before")
+    check_equal(daemon.wait_idle(server, client.pid)["program"], "before", "as it logged in")
+    client.query("set application_name = 'after'")
+    check_equal(daemon.wait_idle(server, client.pid)["program"], "after", "as it was set")
+    client.query("begin")
+    client.query("set local application_name = 'meanwhile'")
+    check_equal(daemon.wait_idle(server, client.pid)["program"], "meanwhile", "in a transaction")
+    client.query("rollback")
+    check_equal(daemon.wait_idle(server, client.pid)["program"], "after", "rolled back")
+    client.query("do $$ begin raise notice 'Z'; end $$")
+    client.query("listen ch")
+    before = daemon.wait_idle(server, client.pid)
+    server.query("notify ch, 'Z'")
+    while client.read()[0] != "A":
+        pass
+    after = daemon.wait_idle(server, client.pid)
+    check_equal((after["sequence"], after["framing"]), (before["sequence"], "exact"), "nothing has begun")
+
+
+def test_encryption_that_is_refused(context):
+    """As libpq asks: for GSSAPI, which is refused on Unix sockets, then for TLS, then it logs in in clear."""
+    server, daemon = pair(context)
+    client = context.keep(server.connect(ssl=pgwire.GSS_REQUEST, login=False))
+    check_equal(client.ssl_answer, b"N", "GSSAPI")
+    client.send(pgwire.startup(pgwire.SSL_REQUEST))
+    check_equal(client.socket.recv(1), b"N", "TLS")
+    client.send(pgwire.startup(196608, pgwire.text("user", "postgres") + b"\0"))
+    client.until_ready()
+    row = daemon.wait_idle(server, client.pid)
+    check_equal((row["user"], row["db"], row["tls"]), ("postgres", "postgres", 0), "who it is")
+    running(daemon, server, client, "select pg_sleep(30)", query("select pg_sleep(30)"), word="Query")
+
+
+def workers_of(server, client):
+    return [int(row[0]) for row in server.query(
+        f"select pid from pg_stat_activity where leader_pid = {client.pid} and pid <> {client.pid}")]
+
+
+def test_parallel_workers_are_their_leaders(context):
+    """They are no sessions of their own, and end with the statement."""
+    server, daemon = pair(context, "-c", "max_parallel_workers_per_gather=2", "-c", "parallel_setup_cost=0",
+                          "-c", "parallel_tuple_cost=0", "-c", "min_parallel_table_scan_size=0")
+    client = connect(context, server, tcp=True)
+    client.query("create table t as select g from generate_series(1, 20000) g")
+    client.query("analyze t")
+    for kind in ("query", "connection"):
+        client.send(query("select count(*) from t a, t b where a.g + b.g = -1"))
+        wait(lambda: workers_of(server, client), "parallel workers", timeout=20)
+        sessions = {row["server_id"] for row in daemon.sessions(server)}
+        check_equal(sessions, {client.pid, server.admin_connection.pid}, "sessions")
+        row = daemon.session(server, client.pid)
+        answer = console(daemon, server, f"kill {kind} {row['id']}")
+        context.note(answer)
+        check(answer.startswith("confirmed"), answer)
+        wait(lambda: not workers_of(server, client), "the workers to end")
+        check_equal(refused(client), "57014" if kind == "query" else "57P01", "what the client got")
+
+
+def test_background_processes_are_no_sessions(context):
+    """Checkpointer, autovacuum and the like; a replica's connection is a session, which no KILL WHERE meets."""
+    server, daemon = pair(context, "-c", "autovacuum_naptime=1", "-c", "autovacuum_vacuum_cost_delay=100",
+                          "-c", "autovacuum_vacuum_cost_limit=1")
+    server.query("create table t as select g from generate_series(1, 100000) g")
+    server.query("delete from t")
+    wait(lambda: server.query("select 1 from pg_stat_activity where backend_type = 'autovacuum worker'"),
+         "an autovacuum worker", timeout=60)
+    check_equal({row["server_id"] for row in daemon.sessions(server)}, {server.admin_connection.pid}, "sessions")
+    replica = connect(context, server, tcp=True, replication="true", program="replica")
+    replica.run(query("IDENTIFY_SYSTEM"))
+    position = server.query("select pg_current_wal_lsn()")[0][0]
+    replica.send(query(f"START_REPLICATION PHYSICAL {position}"))
+    row = daemon.wait_session(server, replica.pid, "the replica", lambda row: row["phase"] == "replicating")
+    check_equal((row["command"], row["user"], row["program"]), ("Binlog Dump", "postgres", "replica"), "the row")
+    rows = daemon.query("kill connection where program = 'replica' dry run", server.name)
+    check_equal([row[-1] for row in rows], ["protect.commands"], "what spares it")
+    answer = console(daemon, server, f"kill {row['id']}")
+    check(answer.startswith("confirmed: session closed"), answer)
+    wait(lambda: not server.query("select 1 from pg_stat_replication"), "the walsender to end")
 
 
 def test_older_sessions(context):

@@ -54,7 +54,7 @@ const struct dbps_config_key dbps_config_keys[] = {
 	 "for characters."},
 	{"protect", "programs", DBPS_CONFIG_TEXT, AT(protect_programs), "",
 	 "mariabackup, mariadb-backup, xtrabackup, mysqldump, mariadb-dump, mydumper, "
-	 "mysqld_exporter",
+	 "mysqld_exporter, pg_dump, pg_dumpall, pg_basebackup, postgres_exporter",
 	 0, 0, "Programs, by the name that a client gives at login, in the same way."},
 	{"protect", "commands", DBPS_CONFIG_TEXT, AT(protect_commands), "",
 	 "Binlog Dump*, Register Slave, Slave_*", 0, 0,
