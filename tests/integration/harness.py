@@ -158,6 +158,29 @@ def network_of(pid):
             _libc.setns(own.fileno(), CLONE_NEWNET)
 
 
+@contextlib.contextmanager
+def cgroup(path):
+    """A control group below the root, made and removed."""
+    root = next(line.split()[1] for line in open("/proc/self/mounts")
+                if line.split()[2] == "cgroup2")
+    made = []
+    try:
+        for part in path.split("/"):
+            root = os.path.join(root, part)
+            os.mkdir(root)
+            made.append(root)
+        yield os.path.join(root, "cgroup.procs")
+    finally:
+        for directory in reversed(made):
+            wait(lambda directory=directory: _remove_group(directory), f"{directory} to be empty")
+
+
+def _remove_group(directory):
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+    return not os.path.exists(directory)
+
+
 class Server:
     """A throwaway MariaDB; in a network namespace of its own with `own_network`."""
 
@@ -203,13 +226,20 @@ class Server:
                 "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
                 "--aria-pagecache-buffer-size=1M", "--key-buffer-size=1M",
                 f"--tmpdir={self.directory}", *self.options]
-        if self.own_network:
-            args = in_new_network(args)
         with open(self.log, "a") as log:
-            self.process = spawn(args, stdout=log, stderr=log, cwd=self.directory, env=self.env)
-        self.pid = self.process.pid
+            self.process = spawn(self.command(args), stdout=log, stderr=log, cwd=self.directory,
+                                 env=self.env)
+        self.pid = self.find_pid()
         self.name = f"mariadb-{self.port}"
         wait(self._is_up, f"{self.name} to answer\n{tail(self.log)}", timeout=60, every=0.02)
+
+    def command(self, args):
+        """How the server is started."""
+        return in_new_network(args) if self.own_network else args
+
+    def find_pid(self):
+        """The server, of the process that was started."""
+        return self.process.pid
 
     def _is_up(self):
         check(self.process.poll() is None, f"mariadbd ended:\n{tail(self.log)}")
@@ -320,12 +350,19 @@ class PostgresServer:
         args = [self.program_file, "-D", self.data]
         for name, value in settings.items():
             args += ["-c", f"{name}={value}"]
-        with open(self.log, "a") as log:
-            self.process = spawn([*args, *self.options], stdout=log, stderr=log,
-                                 cwd=self.directory, preexec_fn=become_unprivileged)
-        self.pid = self.process.pid
+        self.process = self.spawn([*args, *self.options])
+        self.pid = self.find_pid()
         self.name = f"postgres-{self.port}"
         wait(self._is_up, f"{self.name} to answer\n{tail(self.log)}", timeout=60, every=0.02)
+
+    def spawn(self, args):
+        with open(self.log, "a") as log:
+            return spawn(args, stdout=log, stderr=log, cwd=self.directory,
+                         preexec_fn=become_unprivileged)
+
+    def find_pid(self):
+        """The server, of the process that was started."""
+        return self.process.pid
 
     def _is_up(self):
         check(self.process.poll() is None, f"postgres ended:\n{tail(self.log)}")

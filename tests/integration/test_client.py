@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 
-from harness import (become_unprivileged, check, check_equal, free_port, need_program,
+from harness import (become_unprivileged, cgroup, check, check_equal, free_port, need_program,
                      unprivileged_user, wait)
 from pgwire import PgWire, query
 
@@ -52,29 +52,6 @@ def test_process(context):
                                 server.name)
         check_equal(selected, (("mariadb",),), "SELECT")
         daemon.query(f"kill {row['id']}", server.name)
-
-
-@contextlib.contextmanager
-def cgroup(path):
-    """A control group below the root, made and removed."""
-    root = next(line.split()[1] for line in open("/proc/self/mounts")
-                if line.split()[2] == "cgroup2")
-    made = []
-    try:
-        for part in path.split("/"):
-            root = os.path.join(root, part)
-            os.mkdir(root)
-            made.append(root)
-        yield os.path.join(root, "cgroup.procs")
-    finally:
-        for directory in reversed(made):
-            wait(lambda directory=directory: _removed(directory), f"{directory} to be empty")
-
-
-def _removed(directory):
-    with contextlib.suppress(OSError):
-        os.rmdir(directory)
-    return not os.path.exists(directory)
 
 
 def test_cgroup(context):

@@ -283,11 +283,11 @@ static void errors_are_kept_for_show_warnings(void **state)
 static void servers_are_for_those_with_process(void **state)
 {
 	(void)state;
-	assert_answer("show servers", "name|engine|version|pid|addresses|sessions|link|link_text\n"
+	assert_answer("show servers", "name|engine|version|pid|addresses|sessions|link|link_text|container\n"
 				      "mariadb-3306|mariadb|10.11.19-MariaDB|100|0.0.0.0:3306|2|up|"
-				      "root over /run/mysqld/mysqld.sock\n"
+				      "root over /run/mysqld/mysqld.sock|\\N\n"
 				      "mysql-3307|mysql|\\N|200||2|down|"
-				      "Access denied for user 'root'@'localhost'\n");
+				      "Access denied for user 'root'@'localhost'|\\N\n");
 	become(1000, "admin", DBPS_RIGHT_SUPER);
 	assert_answer("show servers",
 		      "ERR 1227 42000: Access denied; you need (at least one of) the PROCESS "

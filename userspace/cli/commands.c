@@ -112,7 +112,7 @@ const struct dbps_command dbps_commands[] = {
 	{"servers", "", "list the database servers of this host", DBPS_OPT_JSON | DBPS_OPT_CSV, 0,
 	 0,
 	 "Lists the servers that dbpsd follows: engine, version, process, addresses,\n"
-	 "sessions, and how its control link stands, which KILL QUERY needs.\n"
+	 "sessions, how its control link stands, which KILL QUERY needs, and its container.\n"
 	 "\n"
 	 "Examples:\n"
 	 "  dbps servers\n"

@@ -8,6 +8,8 @@
 #include "cgroup.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,6 +71,22 @@ void dbps_cgroup_path(const char *text, char ret_path[static DBPS_CGROUP_MAX])
 	}
 	memcpy(ret_path, best.at, best.len);
 	ret_path[best.len] = '\0';
+}
+
+int dbps_cgroup_of(pid_t pid, char ret_path[static DBPS_CGROUP_MAX])
+{
+	_cleanup_close_ int fd = -1;
+	char path[64], text[4096];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	dbps_cgroup_path(text, ret_path);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- parts --------------------- */

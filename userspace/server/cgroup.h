@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #define DBPS_CGROUP_MAX 512
 
@@ -17,6 +18,12 @@
  * @param ret_path "/" when the process is in no group.
  */
 void dbps_cgroup_path(const char *text, char ret_path[static DBPS_CGROUP_MAX]);
+
+/**
+ * @brief That of a process.
+ * @return 0; -ENOENT or -ESRCH when the process is gone; other negative errno.
+ */
+int dbps_cgroup_of(pid_t pid, char ret_path[static DBPS_CGROUP_MAX]);
 
 /**
  * @brief The innermost systemd unit in a path, as systemctl names it: "mariadb.service",

@@ -23,6 +23,7 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
+#include "cgroup.h"
 #include "cleanup.h"
 #include "engine.h"
 #include "kernel/kernel.h"
@@ -40,6 +41,7 @@ struct slot {
 	pid_t pid; /* 0: gone */
 	enum dbps_engine engine;
 	uint32_t netns;
+	char container[64];
 	char version[DBPS_VERSION_MAX + 1];
 	struct dbps_listeners listeners;
 	struct dbps_link *link;	      /* NULL: none */
@@ -75,6 +77,7 @@ struct candidate {
 	struct dbps_server_seen seen; /* zero: never greeted */
 	char version[DBPS_VERSION_MAX + 1];
 	uint32_t netns;
+	char container[64]; /* "": none, or the daemon's own */
 };
 
 static void candidate_done(struct candidate *candidate)
@@ -148,9 +151,19 @@ static bool is_server(const struct dbps_registry *registry, const struct candida
 	return candidate->seen.state && listens_on(&candidate->listeners, candidate->seen.port);
 }
 
+/* The container of a process, by its control group. */
+static void read_container(pid_t pid, char *ret_name, size_t size)
+{
+	char path[DBPS_CGROUP_MAX];
+
+	if (dbps_cgroup_of(pid, path) < 0 || !dbps_cgroup_container(path, ret_name, size))
+		ret_name[0] = '\0';
+}
+
 static int read_candidate(struct dbps_kernel *kernel, pid_t pid, int pidfd,
 			  struct candidate *candidate)
 {
+	char own[sizeof(candidate->container)];
 	int r;
 
 	candidate->pid = pid;
@@ -163,6 +176,10 @@ static int read_candidate(struct dbps_kernel *kernel, pid_t pid, int pidfd,
 	r = dbps_process_namespace(pid, "net", &candidate->netns);
 	if (r < 0)
 		return r;
+	read_container(pid, candidate->container, sizeof(candidate->container));
+	read_container(getpid(), own, sizeof(own));
+	if (!strcmp(candidate->container, own))
+		candidate->container[0] = '\0';
 	if (dbps_kernel_server_get(kernel, pid, &candidate->seen) == 0)
 		memcpy(candidate->version, candidate->seen.version,
 		       candidate->seen.version_len % sizeof(candidate->version));
@@ -203,9 +220,13 @@ static int take_slot(struct dbps_registry *registry, const struct candidate *can
 {
 	enum dbps_engine engine = dbps_engine_of(candidate->version, candidate->executable);
 	char base[56], name[64];
+	size_t len;
 
 	dbps_engine_server_name(engine, candidate->executable, &candidate->listeners, base,
 				sizeof(base));
+	len = strlen(base);
+	if (candidate->container[0])
+		snprintf(base + len, sizeof(base) - len, "@%s", candidate->container);
 	snprintf(name, sizeof(name), "%s", base);
 	for (unsigned int k = 2;; k++) {
 		struct slot *slot = slot_by_name(registry, name);
@@ -225,6 +246,7 @@ static void fill_slot(struct slot *slot, struct candidate *candidate)
 	slot->pid = candidate->pid;
 	slot->engine = dbps_engine_of(candidate->version, candidate->executable);
 	slot->netns = candidate->netns;
+	memcpy(slot->container, candidate->container, sizeof(slot->container));
 	snprintf(slot->version, sizeof(slot->version), "%s",
 		 dbps_engine_version(candidate->version));
 	dbps_listeners_done(&slot->listeners);
@@ -470,8 +492,8 @@ int dbps_registry_scan(struct dbps_registry *registry)
 	proc = opendir("/proc");
 	if (!proc)
 		return -errno;
-	/* The daemon's own namespace first: its servers get the plain names, those of containers
-	 * "-2". */
+	/* The daemon's own namespace first: its servers get the plain names, those of others whose
+	 * container is not known "-2". */
 	if (dbps_process_namespace(0, "net", &netns) == 0)
 		look_at_known_names(registry, proc, netns);
 	look_at_known_names(registry, proc, 0);
@@ -576,6 +598,7 @@ static void fill_view(struct dbps_registry *registry, struct slot *slot,
 	*view = (struct dbps_server_view){.index = slot->index, .pid = slot->pid};
 	learn_version(registry, slot);
 	view->netns = slot->netns;
+	memcpy(view->container, slot->container, sizeof(view->container));
 	snprintf(view->name, sizeof(view->name), "%s", slot->name);
 	snprintf(view->version, sizeof(view->version), "%.63s", slot->version);
 	dbps_listeners_format(&slot->listeners, view->addresses, sizeof(view->addresses));

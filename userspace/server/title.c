@@ -117,6 +117,24 @@ static int read_title(pid_t pid, char title[static TITLE_MAX])
 	return 0;
 }
 
+/* The process id as the backend has it itself, which may live in a pid namespace of its own. */
+static uint64_t own_number(pid_t pid)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64], line[256];
+	const char *last;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "NSpid:", 6) != 0)
+			continue;
+		last = strrchr(line, '\t');
+		return last ? strtoull(last + 1, NULL, 10) : (uint64_t)pid;
+	}
+	return (uint64_t)pid;
+}
+
 static bool wants(const struct dbps_session *session, pid_t server)
 {
 	return session->server_tgid == (uint32_t)server && session->flags & DBPS_PGSQL &&
@@ -132,6 +150,7 @@ static int adopt_one(struct dbps_kernel *kernel, const struct dbps_session *sess
 	if (read_title((pid_t)session->tgid, title) < 0 ||
 	    !dbps_title_parse(title, session, &adoption))
 		return 0;
+	adoption.id = own_number((pid_t)session->tgid);
 	return dbps_kernel_adopt(kernel, &cookie, &adoption, 1);
 }
 

@@ -14,6 +14,7 @@ static const struct wire_column server_columns[] = {
 	{"version", WIRE_TYPE_VAR_STRING},   {"pid", WIRE_TYPE_LONGLONG},
 	{"addresses", WIRE_TYPE_VAR_STRING}, {"sessions", WIRE_TYPE_LONGLONG},
 	{"link", WIRE_TYPE_VAR_STRING},	     {"link_text", WIRE_TYPE_VAR_STRING},
+	{"container", WIRE_TYPE_VAR_STRING},
 };
 
 static const char *link_word(enum dbps_link_state state)
@@ -52,6 +53,7 @@ static void put_server(struct wire_writer *out, const struct dbps_server_view *v
 	wire_put_integer(out, sessions);
 	sql_put_string(out, link_word(view->link));
 	sql_put_string(out, view->link_text);
+	sql_put_string(out, view->container[0] ? view->container : NULL);
 	wire_end(out);
 }
 
