@@ -1,6 +1,6 @@
 /*
  * dbpsd: the daemon. Makes its parts in order, tells systemd that it is ready, and then sleeps in
- * one poll() until a server starts or ends, a kill settles, somebody connects, or a signal comes.
+ * one poll() until somebody connects or a signal comes.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "daemon/console.h"
 #include "daemon/daemon.h"
+#include "daemon/discovery.h"
 #include "daemon/handout.h"
 #include "kernel/kernel.h"
 #include "kill/audit.h"
@@ -181,31 +182,6 @@ static int open_demotions(struct dbps_daemon *daemon)
 	return dbps_demotions_new(daemon->kernel, daemon->registry, file, &daemon->demotions);
 }
 
-static void on_server(pid_t tgid, void *data)
-{
-	struct dbps_daemon *daemon = data;
-	int r = dbps_registry_greeted(daemon->registry, tgid);
-
-	if (r < 0)
-		dbps_log(LOG_INFO, "process %d greeted, but is no server: %s", tgid, strerror(-r));
-}
-
-/* Servers that were there before: found by name, or known to the pins that were taken over. */
-static int find_servers(struct dbps_daemon *daemon)
-{
-	_cleanup_free_ pid_t *tgids = NULL;
-	size_t n = 0;
-	int r = dbps_kernel_servers(daemon->kernel, &tgids, &n);
-
-	if (r)
-		return r;
-	for (size_t i = 0; i < n; i++) {
-		if (tgids[i] != getpid())
-			on_server(tgids[i], daemon);
-	}
-	return dbps_registry_scan(daemon->registry);
-}
-
 /* ---------------------------------------------------------------- the loop ------------------ */
 
 /* Where others come in. */
@@ -228,13 +204,11 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static int loop(struct dbps_daemon *daemon, const struct doors *doors, int signal_fd)
+static int loop(const struct doors *doors, int signal_fd)
 {
 	struct pollfd fds[] = {
 		{.fd = signal_fd, .events = POLLIN},
 		{.fd = dbps_console_fd(doors->console), .events = POLLIN},
-		{.fd = dbps_kernel_event_fd(daemon->kernel), .events = POLLIN},
-		{.fd = dbps_registry_fd(daemon->registry), .events = POLLIN},
 		{.fd = dbps_handouts_fd(doors->handouts), .events = POLLIN},
 	};
 
@@ -246,27 +220,24 @@ static int loop(struct dbps_daemon *daemon, const struct doors *doors, int signa
 		if (fds[1].revents)
 			dbps_console_accept(doors->console);
 		if (fds[2].revents)
-			dbps_kernel_events(daemon->kernel, on_server, daemon);
-		if (fds[3].revents)
-			dbps_registry_reap(daemon->registry);
-		if (fds[4].revents)
 			dbps_handouts_run(doors->handouts);
 	}
 }
 
 static int serve(struct dbps_daemon *daemon, const struct doors *doors, int signal_fd)
 {
-	int r;
+	struct dbps_discovery *discovery;
+	int r = dbps_discovery_new(daemon, &discovery);
 
-	r = find_servers(daemon);
 	if (r < 0)
 		return log_errno(r, "look for database servers");
 	/* Loading left much memory behind that is not needed again. */
 	malloc_trim(0);
 	sd_notify(0, "READY=1\nSTATUS=following database sessions");
 	dbps_log(LOG_INFO, "ready on %s", daemon->config.socket);
-	r = loop(daemon, doors, signal_fd);
+	r = loop(doors, signal_fd);
 	sd_notify(0, "STOPPING=1");
+	dbps_discovery_free(discovery);
 	return r;
 }
 
