@@ -719,6 +719,7 @@ MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_sp
 			return -1;
 		r->request.have = n;
 	} else if (!in->skip && !have) {
+		MYSQL_SAME(keep);
 		if (keep > DBPS_BODY_CAP)
 			keep = DBPS_BODY_CAP;
 		if (dbps_span_read(span, pos, dbps_body(r), keep))
@@ -1246,13 +1247,17 @@ struct mysql_short_answer {
 /*
  * Read a whole request. A short one goes over the stack: the kernel's check of what user memory may
  * be copied to (CONFIG_HARDENED_USERCOPY) looks up the page of anything else, which costs more than
- * the copy.
+ * the copy. That piece of stack is this function's own, so that nothing else that a tap calls has
+ * to fit beside it.
  */
-MYSQL_INLINE int mysql_read_request(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+DBPS_STEP_FN int mysql_read_request(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
 	struct mysql_short_request q;
-	__u64 *to = (__u64 *)r->request.body;
+	__u64 *to;
 
+	if (!r || !span)
+		return -1;
+	to = (__u64 *)r->request.body;
 	if (n > MYSQL_SHORT_REQUEST)
 		return n > DBPS_NAMES_MAX ? -1 : dbps_span_read(span, 0, r->request.body, n);
 	if (dbps_span_read(span, 0, &q, n))
@@ -1470,10 +1475,14 @@ DBPS_STEP_FN __u64 mysql_answers(struct dbps_session *s, const struct dbps_windo
 	if (!s || !w || n > DBPS_WINDOW)
 		return 0;
 	for (int i = 0; i < MYSQL_WINDOW_PACKETS; i++) {
-		const __u8 *h = w->b + off;
+		const __u8 *h;
 
-		if (off + 4 > n)
+		/* The bound that is known at load as well: older verifiers do not relate off + 4
+		 * to off. */
+		MYSQL_SAME(off);
+		if (off > DBPS_WINDOW || off + 4 > n)
 			break;
+		h = w->b + off;
 		len = mysql_u24(h);
 		if (!len || off + 4 + len > n)
 			break;
@@ -1495,14 +1504,17 @@ DBPS_STEP_FN __u64 mysql_answers(struct dbps_session *s, const struct dbps_windo
 MYSQL_INLINE __u64 mysql_everyday_answer(struct dbps_session *s, const struct mysql_short_answer *a,
 					 __u32 n)
 {
-	__u32 off = 0, len;
+	__u64 off = 0; /* so wide that what is checked is what is added to an address */
+	__u32 len;
 	int found = 0;
 
 	for (int i = 0; i < MYSQL_WINDOW_PACKETS; i++) {
-		const __u8 *h = a->b + off;
+		const __u8 *h;
 
-		if (off + 4 > n || off > MYSQL_SHORT_ANSWER)
+		MYSQL_SAME(off);
+		if (off > MYSQL_SHORT_ANSWER || off + 4 > n)
 			break;
+		h = a->b + off;
 		len = mysql_u24(h);
 		if (!len || off + 4 + len > n)
 			break;

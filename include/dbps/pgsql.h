@@ -449,6 +449,7 @@ PGSQL_INLINE int pgsql_keep(struct dbps_record *r, const struct dbps_span *span,
 	__u32 type = r->s.phase != DBPS_PHASE_GREETED, got = r->s.in.got, off = got + type;
 	__u32 cap = DBPS_BODY_CAP - 1 + type, keep = n;
 
+	MYSQL_SAME(keep);
 	if (!got) {
 		r->request.body[0] = r->s.in.seq;
 		if (keep > DBPS_BODY_CAP - 1)
@@ -617,11 +618,18 @@ struct pgsql_program {
 	char b[DBPS_PROGRAM_MAX];
 };
 
-PGSQL_INLINE void pgsql_take_program(struct dbps_session *s, const struct pgsql_program *program,
-				     __u32 len)
+/* Byte by byte: a copy of the whole, at any alignment, would take 200 bytes of stack. */
+DBPS_STEP_FN int pgsql_take_program(struct dbps_session *s, const struct pgsql_program *program,
+				    __u32 len)
 {
-	*(struct pgsql_program *)s->program = *program;
+	if (!s || !program)
+		return 0;
+	for (__u32 i = 0; i < DBPS_PROGRAM_MAX; i++) {
+		MYSQL_SAME(i);
+		s->program[i] = program->b[i];
+	}
 	s->program_len = (__u8)(len < DBPS_PROGRAM_MAX ? len : DBPS_PROGRAM_MAX);
+	return 0;
 }
 
 /* Keys of the startup packet; a value lies behind each. Returns the offset behind it, or 0. */
@@ -844,11 +852,15 @@ DBPS_STEP_FN __u64 pgsql_answers(struct dbps_session *s, const struct dbps_windo
 	if (!s || !w || n > DBPS_WINDOW)
 		return 0;
 	for (int i = 0; i < PGSQL_WINDOW_MESSAGES; i++) {
-		const __u8 *b = w->b + off;
+		const __u8 *b;
 		__u32 len;
 
-		if (off + 5 > n)
+		/* The bound that is known at load as well: older verifiers do not relate off + 5
+		 * to off. */
+		MYSQL_SAME(off);
+		if (off > DBPS_WINDOW || off + 5 > n)
 			break;
+		b = w->b + off;
 		len = pgsql_u32(b + 1);
 		if (len < 4 || len > PGSQL_MESSAGE_MAX)
 			return MYSQL_BAD;
