@@ -3,7 +3,8 @@
  * the socket's session and where the bytes are, and leaves at once when the socket is not a
  * session's.
  *
- * tp_btf/sock_recv_length and sock_send_length exist since Linux 6.3 (6e6eda44b939).
+ * tp_btf/sock_recv_length and sock_send_length exist since Linux 6.3 (6e6eda44b939); before that,
+ * fexit programs do the same.
  */
 #ifndef DBPS_BPF_TAPS_H
 #define DBPS_BPF_TAPS_H
@@ -183,8 +184,7 @@ int BPF_PROG(dbps_exec, struct task_struct *task)
 
 static __noinline int tap_start(struct sock *sk, int ret);
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
+static __always_inline int tap_received(struct sock *sk, int ret, int flags)
 {
 	struct dbps_record *r = tap_record(sk);
 	struct call call;
@@ -396,19 +396,42 @@ static __always_inline void session_started(struct dbps_session *s, __u32 server
 	s->end_ns = s->connected_ns;
 }
 
+/* Tell the daemon of a server that it does not know. A function of its own: the stack that it takes
+ * is not there while the first packet is followed. */
+static __noinline int server_started(const struct dbps_session *s)
+{
+	struct dbps_server_seen seen = {.state = DBPS_SERVER_NEW};
+	__u32 server = s->server_tgid;
+
+	seen.first_ns = s->connected_ns;
+	seen.port = s->local_port;
+	seen.family = s->family;
+	if (!bpf_map_update_elem(&dbps_servers, &server, &seen, BPF_NOEXIST))
+		server_tell(server, s->cookie);
+	return 0;
+}
+
+/* Whether the first bytes of a call are those of a client that connects to PostgreSQL. */
+static __always_inline bool tap_starts(const struct call *call, __u32 n)
+{
+	__u8 b[8] = {};
+	__u32 head = n;
+
+	MYSQL_SAME(head);
+	if (head > sizeof(b))
+		head = sizeof(b);
+	return !bpf_probe_read_user(b, head, (const void *)call->buffer) && pgsql_may_start(b, n);
+}
+
 static __noinline int tap_start(struct sock *sk, int ret)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32, server;
-	struct dbps_server_seen seen = {.state = DBPS_SERVER_NEW}, *known;
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, server, n = (__u32)ret;
+	struct dbps_server_seen *known;
 	struct dbps_record *r;
 	struct call call;
-	__u8 b[8] = {};
-	__u32 n = (__u32)ret;
 
-	if (!tap_first_bytes(sk, ret) || call_current(&call) || call.segments)
-		return 0;
-	if (bpf_probe_read_user(b, n < 8 ? n : 8, (const void *)call.buffer) ||
-	    !pgsql_may_start(b, n))
+	if (!tap_first_bytes(sk, ret) || call_current(&call) || call.segments ||
+	    !tap_starts(&call, n))
 		return 0;
 	server = tap_server_of(bpf_get_current_task_btf());
 	known = bpf_map_lookup_elem(&dbps_servers, &server);
@@ -427,13 +450,8 @@ static __noinline int tap_start(struct sock *sk, int ret)
 	r->s.bytes_in = n;
 	pgsql_tap_received(r, call.buffer, n, call.requested);
 	session_unlock(r);
-	if (known)
-		return 0;
-	seen.first_ns = r->s.connected_ns;
-	seen.port = r->s.local_port;
-	seen.family = r->s.family;
-	if (!bpf_map_update_elem(&dbps_servers, &server, &seen, BPF_NOEXIST))
-		server_tell(server, r->s.cookie);
+	if (!known)
+		server_started(&r->s);
 	return 0;
 }
 
@@ -478,8 +496,7 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 	return 0;
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
+static __always_inline int tap_sent(struct sock *sk, int ret)
 {
 	struct dbps_record *r = tap_record(sk);
 	struct call call;
@@ -505,6 +522,65 @@ int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
 		session_sent(r, call.buffer, (__u32)ret, NULL);
 	session_unlock(r);
 	return 0;
+}
+
+/* ------------------------------------------------------------------ where they sit ---------- */
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
+{
+	return tap_received(sk, ret, flags);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
+{
+	return tap_sent(sk, ret);
+}
+
+/*
+ * Older kernels: at the end of what each family does for a receive and a send. Not of
+ * sock_recvmsg() and sock_sendmsg(), which all pass: compilers inline them into the system calls
+ * (Debian's 6.1). The six have had these arguments since Linux 4.2 (1b784140474e), the two of IPv6
+ * since they are there (5.3, e473093639945).
+ */
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(dbps_recv_inet, struct socket *sock, struct msghdr *msg, size_t size, int flags,
+	     int ret)
+{
+	return tap_received(sock->sk, ret, flags);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(dbps_recv_inet6, struct socket *sock, struct msghdr *msg, size_t size, int flags,
+	     int ret)
+{
+	return tap_received(sock->sk, ret, flags);
+}
+
+SEC("fexit/unix_stream_recvmsg")
+int BPF_PROG(dbps_recv_unix, struct socket *sock, struct msghdr *msg, size_t size, int flags,
+	     int ret)
+{
+	return tap_received(sock->sk, ret, flags);
+}
+
+SEC("fexit/inet_sendmsg")
+int BPF_PROG(dbps_send_inet, struct socket *sock, struct msghdr *msg, size_t size, int ret)
+{
+	return tap_sent(sock->sk, ret);
+}
+
+SEC("fexit/inet6_sendmsg")
+int BPF_PROG(dbps_send_inet6, struct socket *sock, struct msghdr *msg, size_t size, int ret)
+{
+	return tap_sent(sock->sk, ret);
+}
+
+SEC("fexit/unix_stream_sendmsg")
+int BPF_PROG(dbps_send_unix, struct socket *sock, struct msghdr *msg, size_t size, int ret)
+{
+	return tap_sent(sock->sk, ret);
 }
 
 #endif

@@ -169,9 +169,11 @@ int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N]
 int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
 {
 	static const struct dbps_feature features[] = {
-		{"tp_btf/sock_recv_length", "the tap", true, true, NULL, NULL, ""},
-		{"fast_thing", "speed", false, false, "slow_thing", "time", "kernel too old"},
-		{"no_thing", "luck", false, false, NULL, "luck itself", ""},
+		{"tp_btf/sock_recv_length", "the tap", true, true, NULL, NULL, false, ""},
+		{"fast_thing", "speed", false, false, "slow_thing", "time", false,
+		 "kernel too old"},
+		{"no_thing", "luck", false, false, NULL, "luck itself", false, ""},
+		{"old_thing", "age", true, false, NULL, "all", true, "too new"},
 	};
 
 	*ret_features = malloc(sizeof(features));

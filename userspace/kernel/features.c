@@ -2,7 +2,7 @@
  * Features: what this kernel allows, asked of its BTF and by tries that change nothing. Versions
  * are not compared: distributions carry features back.
  */
-#include "kernel.h"
+#include "internal.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -68,41 +68,51 @@ static int try_load(enum bpf_prog_type type, enum bpf_attach_type attach, const 
 	return fd < 0 ? -errno : 0;
 }
 
-/* A tracepoint with BTF: the kernel names its type btf_trace_NAME. */
+/* A tracepoint with BTF: the kernel names its type btf_trace_NAME. -ENOENT: there is none. */
+static int try_tracepoint(const struct btf *btf, const char *name)
+{
+	char type[128];
+	int id;
+
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	id = btf ? btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF) : -ENOENT;
+	if (id < 0)
+		return -ENOENT;
+	return try_load(BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "dbps_probe", (__u32)id);
+}
+
+/* A program at a function of the kernel. -ENOENT: it has no such function. */
+static int try_function(const struct btf *btf, const char *name, enum bpf_attach_type attach)
+{
+	int id = btf ? btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) : -ENOENT;
+
+	if (id < 0)
+		return -ENOENT;
+	return try_load(BPF_PROG_TYPE_TRACING, attach, "dbps_probe", (__u32)id);
+}
+
 static void probe_tracepoint(const struct probe_context *context, const char *name,
 			     struct dbps_feature *feature)
 {
-	char type[128];
-	int id, r;
+	int r = try_tracepoint(context->btf, name);
 
-	snprintf(type, sizeof(type), "btf_trace_%s", name);
-	id = context->btf ? btf__find_by_name_kind(context->btf, type, BTF_KIND_TYPEDEF) : -ENOENT;
-	if (id < 0) {
+	feature->present = r == 0;
+	if (r == -ENOENT)
 		absent(feature, "this kernel has no such tracepoint (Linux 6.3 added it)");
-		return;
-	}
-	r = try_load(BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "dbps_probe", (__u32)id);
-	if (r)
+	else if (r)
 		absent(feature, "loading is refused: %s", strerror(-r));
-	else
-		feature->present = true;
 }
 
 static void probe_function(const struct probe_context *context, const char *name,
 			   enum bpf_attach_type attach, struct dbps_feature *feature)
 {
-	int id = context->btf ? btf__find_by_name_kind(context->btf, name, BTF_KIND_FUNC) : -ENOENT;
-	int r;
+	int r = try_function(context->btf, name, attach);
 
-	if (id < 0) {
+	feature->present = r == 0;
+	if (r == -ENOENT)
 		absent(feature, "this kernel has no function %s", name);
-		return;
-	}
-	r = try_load(BPF_PROG_TYPE_TRACING, attach, "dbps_probe", (__u32)id);
-	if (r)
+	else if (r)
 		absent(feature, "loading is refused: %s", strerror(-r));
-	else
-		feature->present = true;
 }
 
 static void probe_iterator(const struct probe_context *context, const char *name,
@@ -114,10 +124,19 @@ static void probe_iterator(const struct probe_context *context, const char *name
 	probe_function(context, function, BPF_TRACE_ITER, feature);
 }
 
-static void probe_fexit(const struct probe_context *context, const char *name,
+/* What the fexit tap sits on (bpf/taps.bpf.h). */
+static const char *const fexit_functions[] = {
+	"inet_recvmsg", "inet6_recvmsg", "unix_stream_recvmsg",
+	"inet_sendmsg", "inet6_sendmsg", "unix_stream_sendmsg",
+};
+
+static void probe_fexit(const struct probe_context *context, const char *arg,
 			struct dbps_feature *feature)
 {
-	probe_function(context, name, BPF_TRACE_FEXIT, feature);
+	(void)arg;
+	feature->present = true;
+	for (size_t i = 0; i < ARRAY_SIZE(fexit_functions) && feature->present; i++)
+		probe_function(context, fexit_functions[i], BPF_TRACE_FEXIT, feature);
 }
 
 static void probe_kfunc(const struct probe_context *context, const char *name,
@@ -209,6 +228,11 @@ static void probe_pidfd(const struct probe_context *context, const char *arg,
 		absent(feature, "%s", strerror(errno));
 }
 
+/* The taps, of which a kernel needs one. */
+#define RECV_TRACEPOINT "tp_btf/sock_recv_length"
+#define SEND_TRACEPOINT "tp_btf/sock_send_length"
+#define FEXIT		"fexit"
+
 static const struct {
 	struct dbps_feature feature;
 	probe_fn probe;
@@ -220,18 +244,24 @@ static const struct {
 	  .lost = "dbpsd does not start"},
 	 probe_btf,
 	 NULL},
-	{{.name = "tp_btf/sock_recv_length",
+	{{.name = RECV_TRACEPOINT,
 	  .used_for = "the tap: what servers read",
 	  .needed = true,
 	  .lost = "dbpsd does not start"},
 	 probe_tracepoint,
 	 "sock_recv_length"},
-	{{.name = "tp_btf/sock_send_length",
+	{{.name = SEND_TRACEPOINT,
 	  .used_for = "the tap: what servers send",
 	  .needed = true,
 	  .lost = "dbpsd does not start"},
 	 probe_tracepoint,
 	 "sock_send_length"},
+	{{.name = FEXIT,
+	  .used_for = "the tap of kernels before 6.3",
+	  .needed = true,
+	  .lost = "dbpsd does not start"},
+	 probe_fexit,
+	 NULL},
 	{{.name = "socket storage",
 	  .used_for = "session records",
 	  .needed = true,
@@ -291,12 +321,56 @@ static const struct {
 	  .lost = "a KILL QUERY may meet the statement after the one that was meant"},
 	 probe_kfunc,
 	 "bpf_send_signal_task"},
-	{{.name = "fexit",
-	  .used_for = "nothing on this kernel: the tracepoints serve",
-	  .lost = "nothing while the tracepoints are there"},
-	 probe_fexit,
-	 "sock_recvmsg"},
 };
+
+static struct dbps_feature *find_feature(struct dbps_feature *features, const char *name)
+{
+	while (strcmp(features->name, name) != 0)
+		features++;
+	return features;
+}
+
+/* Which tap serves: that the other is not there is no problem then. */
+static void weigh_taps(struct dbps_feature *features)
+{
+	struct dbps_feature *received = find_feature(features, RECV_TRACEPOINT);
+	struct dbps_feature *sent = find_feature(features, SEND_TRACEPOINT);
+	struct dbps_feature *fexit = find_feature(features, FEXIT);
+
+	if (received->present && sent->present) {
+		fexit->unused = true;
+		return;
+	}
+	if (!fexit->present)
+		return;
+	received->instead = sent->instead = FEXIT;
+	received->lost = NULL;
+	sent->lost = "what a server sends by sendfile(2)";
+}
+
+static int try_fexit(const struct btf *btf)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fexit_functions) && !r; i++)
+		r = try_function(btf, fexit_functions[i], BPF_TRACE_FEXIT);
+	return r;
+}
+
+int kernel_choose_tap(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	int tracepoint =
+		try_tracepoint(btf, "sock_recv_length") ?: try_tracepoint(btf, "sock_send_length");
+	int fexit = tracepoint ? try_fexit(btf) : -ENOENT;
+
+	btf__free(btf);
+	if (!tracepoint)
+		return DBPS_TAP_TRACEPOINT;
+	if (!fexit)
+		return DBPS_TAP_FEXIT;
+	return tracepoint == -ENOENT ? fexit : tracepoint;
+}
 
 int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
 {
@@ -309,6 +383,7 @@ int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
 		features[i] = probes[i].feature;
 		probes[i].probe(&context, probes[i].arg, &features[i]);
 	}
+	weigh_taps(features);
 	btf__free(context.btf);
 	/* The kernel's types are many small pieces, which would stay with the process. */
 	malloc_trim(0);

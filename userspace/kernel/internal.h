@@ -43,8 +43,12 @@ enum kernel_map {
 };
 
 enum kernel_link {
-	LINK_RECV,
+	LINK_RECV, /* with the fexit tap: of TCP over IPv4 */
 	LINK_SEND,
+	LINK_RECV_INET6, /* these four are there with the fexit tap only */
+	LINK_SEND_INET6,
+	LINK_RECV_UNIX,
+	LINK_SEND_UNIX,
 	LINK_EXEC,
 	LINK_SNAPSHOT,
 	LINK_JOIN,
@@ -78,12 +82,12 @@ struct dbps_kernel {
 	struct dbps_cancel_watch watch; /* of the cancel table, mapped, for own sessions */
 	struct dbps_pollers pollers;	/* guarded by cancel_lock */
 	pthread_mutex_t iter_lock;	/* one iterator at a time: they share `control` */
-	pthread_mutex_t one_lock;    /* the same for LINK_ONE, which never waits for the others */
-	pthread_mutex_t signal_lock; /* one signal at a time: they share `control` */
+	pthread_mutex_t one_lock;     /* the same for LINK_ONE, which never waits for the others */
+	pthread_mutex_t signal_lock;  /* one signal at a time: they share `control` */
 	pthread_mutex_t holders_lock; /* one pass over the holders at a time */
-	bool no_signals;	     /* this kernel cannot send them */
-	size_t snapshot_hint;	     /* bytes of the last snapshot */
-	uint64_t swept_ns;	     /* the last kernel_plain_sweep(), under iter_lock */
+	bool no_signals;	      /* this kernel cannot send them */
+	size_t snapshot_hint;	      /* bytes of the last snapshot */
+	uint64_t swept_ns;	      /* the last kernel_plain_sweep(), under iter_lock */
 	pthread_mutex_t cancel_lock;
 	pthread_cond_t slots_changed;
 	struct kernel_watch *watches[WATCH_BUCKETS]; /* guarded by cancel_lock */
@@ -97,6 +101,12 @@ struct dbps_kernel {
 	void (*on_server)(pid_t tgid, void *data);
 	void *on_server_data;
 };
+
+/**
+ * @brief Which tap this kernel allows, asked of its BTF and by a try: the tracepoints, else fexit.
+ * @return enum dbps_tap_kind; -ENOENT: it has neither; other errno: it refuses what it has.
+ */
+int kernel_choose_tap(void);
 
 /** @brief Bytes of a port bitmap. */
 #define DBPS_PORTS_BYTES (65536 / 8)

@@ -9,6 +9,10 @@ const char *dbps_feature_judge(const struct dbps_feature *feature, char *ret_det
 {
 	const char *instead = feature->instead, *lost = feature->lost;
 
+	if (feature->unused) {
+		snprintf(ret_detail, size, "%s: not needed here", feature->used_for);
+		return "unused";
+	}
 	if (feature->present) {
 		snprintf(ret_detail, size, "%s", feature->used_for);
 		return "ok";

@@ -297,6 +297,7 @@ struct dbps_feature {
 	bool present;
 	const char *instead; /* what is used instead when it is absent; NULL: nothing */
 	const char *lost;    /* what is lost when it is absent */
+	bool unused;	     /* whether it is there or not: this kernel has what is better */
 	char why[160];	     /* why it is absent, "" when present */
 };
 
@@ -309,7 +310,8 @@ int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n);
 /**
  * @brief A feature as doctor tells it: a word, and a sentence with what is used instead and lost.
  * @param ret_detail Terminated, cut to `size`.
- * @return "ok"; "fallback", something else is used; "missing"; "problem", missing and needed.
+ * @return "ok"; "unused", not needed here; "fallback", something else is used; "missing";
+ * "problem", missing and needed.
  */
 const char *dbps_feature_judge(const struct dbps_feature *feature, char *ret_detail, size_t size);
 

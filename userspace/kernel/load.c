@@ -48,13 +48,25 @@ static const char *const map_names[MAP_N] = {
 	[MAP_CANCEL_EVENTS] = "dbps_cancel_events",
 };
 
-static const char *const link_names[LINK_N] = {
-	[LINK_RECV] = "dbps_recv",	   [LINK_SEND] = "dbps_send",
-	[LINK_SNAPSHOT] = "dbps_snapshot", [LINK_JOIN] = "dbps_join",
-	[LINK_ADOPT] = "dbps_adopt",	   [LINK_ARM] = "dbps_arm",
-	[LINK_EXEC] = "dbps_exec",	   [LINK_ONE] = "dbps_one",
-	[LINK_SLOT] = "dbps_slot",	   [LINK_HOLDERS] = "dbps_holders",
-	[LINK_RESET] = "dbps_reset_many",
+static const struct {
+	const char *name;
+	bool fexit; /* a part of the fexit tap */
+} links[LINK_N] = {
+	[LINK_RECV] = {"dbps_recv", false},
+	[LINK_SEND] = {"dbps_send", false},
+	[LINK_RECV_INET6] = {"dbps_recv_inet6", true},
+	[LINK_SEND_INET6] = {"dbps_send_inet6", true},
+	[LINK_RECV_UNIX] = {"dbps_recv_unix", true},
+	[LINK_SEND_UNIX] = {"dbps_send_unix", true},
+	[LINK_SNAPSHOT] = {"dbps_snapshot", false},
+	[LINK_JOIN] = {"dbps_join", false},
+	[LINK_ADOPT] = {"dbps_adopt", false},
+	[LINK_ARM] = {"dbps_arm", false},
+	[LINK_EXEC] = {"dbps_exec", false},
+	[LINK_ONE] = {"dbps_one", false},
+	[LINK_SLOT] = {"dbps_slot", false},
+	[LINK_HOLDERS] = {"dbps_holders", false},
+	[LINK_RESET] = {"dbps_reset_many", false},
 };
 
 static const char *const prog_names[PROG_N] = {
@@ -108,7 +120,6 @@ static void fill_meta(const struct dbps_kernel_options *options, struct dbps_met
 	meta->layout = DBPS_LAYOUT;
 	meta->text_bytes = options->text_bytes;
 	meta->prepared_max = options->prepared_max;
-	meta->tap = DBPS_TAP_TRACEPOINT;
 	memcpy(meta->build, &digest, sizeof(digest));
 }
 
@@ -198,8 +209,42 @@ static int attach_tap(struct bpf_program *prog)
 	return fd < 0 ? -errno : fd;
 }
 
-static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
+/* The programs of either tap. Those of the other one are not loaded: the kernel would refuse them.
+ */
+struct tap_programs {
+	struct bpf_program *of[LINK_N];
+};
+
+static struct tap_programs tap_programs(const struct dbps_bpf *skel, enum dbps_tap_kind tap)
 {
+	if (tap == DBPS_TAP_FEXIT)
+		return (struct tap_programs){{
+			[LINK_RECV] = skel->progs.dbps_recv_inet,
+			[LINK_SEND] = skel->progs.dbps_send_inet,
+			[LINK_RECV_INET6] = skel->progs.dbps_recv_inet6,
+			[LINK_SEND_INET6] = skel->progs.dbps_send_inet6,
+			[LINK_RECV_UNIX] = skel->progs.dbps_recv_unix,
+			[LINK_SEND_UNIX] = skel->progs.dbps_send_unix,
+		}};
+	return (struct tap_programs){{
+		[LINK_RECV] = skel->progs.dbps_recv,
+		[LINK_SEND] = skel->progs.dbps_send,
+	}};
+}
+
+static void select_tap(struct dbps_bpf *skel, enum dbps_tap_kind tap)
+{
+	struct tap_programs other =
+		tap_programs(skel, tap == DBPS_TAP_FEXIT ? DBPS_TAP_TRACEPOINT : DBPS_TAP_FEXIT);
+
+	for (int i = 0; i < LINK_N; i++)
+		if (other.of[i])
+			bpf_program__set_autoload(other.of[i], false);
+}
+
+static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel, enum dbps_tap_kind tap)
+{
+	struct tap_programs taps = tap_programs(skel, tap);
 	int *fd = kernel->link_fd;
 
 	/* The taps last: what they need is there then. */
@@ -212,10 +257,10 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	fd[LINK_HOLDERS] = attach_iter(skel->progs.dbps_holders, NULL);
 	fd[LINK_RESET] = attach_iter(skel->progs.dbps_reset_many, NULL);
 	fd[LINK_EXEC] = attach_tap(skel->progs.dbps_exec);
-	fd[LINK_RECV] = attach_tap(skel->progs.dbps_recv);
-	fd[LINK_SEND] = attach_tap(skel->progs.dbps_send);
 	for (int i = 0; i < LINK_N; i++) {
-		if (fd[i] < 0)
+		if (taps.of[i])
+			fd[i] = attach_tap(taps.of[i]);
+		if (fd[i] < 0 && (taps.of[i] || !links[i].fexit))
 			return fd[i];
 	}
 	return 0;
@@ -266,7 +311,7 @@ static int refuse_load(int r, char **ret_why)
 			strerror(-r), lockdown ? "; lockdown " : "", lockdown ?: "");
 	return say_why(
 		ret_why, r == -ENOMEM ? r : -EOPNOTSUPP,
-		"this kernel cannot run the BPF programs (%s): Linux 6.3 or newer with BTF is "
+		"this kernel cannot run the BPF programs (%s): Linux 5.17 or newer with BTF is "
 		"needed; `dbps doctor` tells what is missing",
 		strerror(-r));
 }
@@ -277,11 +322,15 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 	struct dbps_bpf *skel;
 	struct dbps_meta meta;
 	__u32 zero = 0;
-	int r;
+	int tap, r;
 
+	tap = kernel_choose_tap();
+	if (tap < 0)
+		return refuse_load(tap, ret_why);
 	skel = dbps_bpf__open();
 	if (!skel)
 		return say_why(ret_why, -errno, "cannot open the BPF object: %s", strerror(errno));
+	select_tap(skel, (enum dbps_tap_kind)tap);
 	r = size_maps(skel, options);
 	if (!r)
 		r = dbps_bpf__load(skel);
@@ -290,11 +339,12 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 	if (!r)
 		r = take_progs(kernel, skel);
 	if (!r)
-		r = attach_all(kernel, skel);
+		r = attach_all(kernel, skel, (enum dbps_tap_kind)tap);
 	dbps_bpf__destroy(skel);
 	if (r)
 		return refuse_load(r, ret_why);
 	fill_meta(options, &meta);
+	meta.tap = (__u32)tap;
 	if (bpf_map_update_elem(kernel->map_fd[MAP_META], &zero, &meta, BPF_ANY))
 		return say_why(ret_why, -errno, "cannot write the meta map: %s", strerror(errno));
 	return 0;
@@ -313,7 +363,7 @@ static void unpin_all(const struct dbps_kernel *kernel)
 	char path[PATH_MAX];
 
 	for (int i = 0; i < LINK_N; i++) {
-		pin_path(kernel, "link", link_names[i], path);
+		pin_path(kernel, "link", links[i].name, path);
 		unlink(path);
 	}
 	for (int i = 0; i < MAP_N; i++) {
@@ -336,7 +386,9 @@ static int pin_all(const struct dbps_kernel *kernel, char **ret_why)
 		r = bpf_obj_pin(kernel->map_fd[i], path);
 	}
 	for (int i = 0; i < LINK_N && !r; i++) {
-		pin_path(kernel, "link", link_names[i], path);
+		if (kernel->link_fd[i] < 0)
+			continue;
+		pin_path(kernel, "link", links[i].name, path);
 		r = bpf_obj_pin(kernel->link_fd[i], path);
 	}
 	for (int i = 0; i < PROG_N && !r; i++) {
@@ -368,33 +420,54 @@ static void close_fds(struct dbps_kernel *kernel)
 	}
 }
 
-/* Take over the pins when all are there and suit. */
-static bool take_over(struct dbps_kernel *kernel, const struct dbps_kernel_options *options)
+/* Open what is pinned. Whether it is all there, is not said: what is not has no descriptor. */
+static void open_pins(struct dbps_kernel *kernel)
 {
-	struct dbps_meta meta, wanted;
 	char path[PATH_MAX];
-	bool all = true;
-	__u32 zero = 0;
 
 	for (int i = 0; i < MAP_N; i++) {
 		pin_path(kernel, "map", map_names[i], path);
 		kernel->map_fd[i] = bpf_obj_get(path);
-		all = all && kernel->map_fd[i] >= 0;
 	}
 	for (int i = 0; i < LINK_N; i++) {
-		pin_path(kernel, "link", link_names[i], path);
+		pin_path(kernel, "link", links[i].name, path);
 		kernel->link_fd[i] = bpf_obj_get(path);
-		all = all && kernel->link_fd[i] >= 0;
 	}
 	for (int i = 0; i < PROG_N; i++) {
 		pin_path(kernel, "prog", prog_names[i], path);
 		kernel->prog_fd[i] = bpf_obj_get(path);
-		all = all && kernel->prog_fd[i] >= 0;
 	}
+}
+
+static bool has_all(const struct dbps_kernel *kernel, enum dbps_tap_kind tap)
+{
+	for (int i = 0; i < MAP_N; i++)
+		if (kernel->map_fd[i] < 0)
+			return false;
+	for (int i = 0; i < LINK_N; i++)
+		if (kernel->link_fd[i] < 0 && (tap == DBPS_TAP_FEXIT || !links[i].fexit))
+			return false;
+	for (int i = 0; i < PROG_N; i++)
+		if (kernel->prog_fd[i] < 0)
+			return false;
+	return true;
+}
+
+/* Take over the pins when all are there and suit. */
+static bool take_over(struct dbps_kernel *kernel, const struct dbps_kernel_options *options)
+{
+	struct dbps_meta meta, wanted;
+	__u32 zero = 0;
+
+	open_pins(kernel);
 	fill_meta(options, &wanted);
-	if (all && !bpf_map_lookup_elem(kernel->map_fd[MAP_META], &zero, &meta) &&
-	    !memcmp(&meta, &wanted, sizeof(meta)))
-		return true;
+	if (kernel->map_fd[MAP_META] >= 0 &&
+	    !bpf_map_lookup_elem(kernel->map_fd[MAP_META], &zero, &meta)) {
+		wanted.tap = meta.tap; /* it runs on this kernel, so it is the one */
+		if (!memcmp(&meta, &wanted, sizeof(meta)) &&
+		    has_all(kernel, (enum dbps_tap_kind)meta.tap))
+			return true;
+	}
 	close_fds(kernel);
 	unpin_all(kernel);
 	return false;
