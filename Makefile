@@ -136,6 +136,11 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
 
+$(BUILD)/tests/vm/%: tests/vm/%.c
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE $(CFLAGS) $(LDFLAGS) $< -o $@
+
 # Its bytes come from the input, not from a socket.
 $(BUILD)/tests/fuzz/fuzz_wire: LDFLAGS += -Wl,--wrap=poll -Wl,--wrap=recv
 
@@ -197,6 +202,16 @@ test-bpf: $(BPF_TESTS) ## run the tests that load BPF programs (root)
 test-integration: all $(SERVERS) ## run the tests on real servers (root)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py --again 4
 
+# The tests of the list and of KILL that are worth the time on an emulated processor in each run.
+VM_TESTS := sessions. kill. cancel. postgres. link.
+TESTS ?= $(VM_TESTS)
+
+test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU, TESTS="kill. cancel.": those (root, x86_64)
+	$(Q)scripts/install-deps.sh test vm
+	$(Q)tests/vm/kernel.sh $(BUILD)/vm
+	$(Q)BUILD=$(BUILD) DBPS_TEST_SLOWNESS=10 tests/vm/run.sh \
+		/usr/bin/python3 tests/integration/run.py --again 4 $(TESTS)
+
 test-manuals: ## check the manual pages
 	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \
 		{ ! grep . ; }
@@ -256,6 +271,6 @@ clean: ## remove what was built
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all help deps demo test test-unit test-sanitized test-bpf test-integration test-manuals \
+.PHONY: all help deps demo test test-unit test-sanitized test-bpf test-integration test-manuals test-vm \
 	fuzz fuzz-keep fuzzers bench format check install uninstall clean
 .SECONDARY:

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a task needs and that are missing; does nothing when none is.
 #
-# Usage: scripts/install-deps.sh build|demo|test|fuzz|bench|check...
+# Usage: scripts/install-deps.sh build|demo|test|vm|fuzz|bench|check...
 #
 # Of MariaDB only the -core package is taken: it has the server's programs without a service, so that
 # no server is started on this host and none that runs is touched. PostgreSQL is told to make no cluster.
@@ -18,6 +18,7 @@ packages_of() {
 	build) echo "${build[@]}" ;;
 	demo) echo "${build[@]}" "${server[@]}" ;;
 	test) echo "${build[@]}" "${server[@]}" "${tests[@]}" ;;
+	vm) echo qemu-system-x86 busybox-static cpio ;; # and a kernel: tests/vm/kernel.sh
 	fuzz) echo "${build[@]}" libclang-rt-14-dev libcmocka-dev python3 ;;
 	bench) echo "${build[@]}" "${server[@]}" "${tests[@]}" sysbench ;;
 	check) echo "${build[@]}" libcmocka-dev clang-format clang-tidy cppcheck shellcheck groff-base ;;

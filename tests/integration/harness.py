@@ -22,7 +22,10 @@ import wire
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(ROOT, "build")))
-DEADLINE = 20.0
+# An emulated processor is many times slower: all deadlines are so many times longer there.
+SLOWNESS = float(os.environ.get("DBPS_TEST_SLOWNESS", "1"))
+WAIT_S = 20.0
+DEADLINE = WAIT_S * SLOWNESS
 PREFIX = "dbps-test-"
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET = 0x40000000
@@ -47,15 +50,15 @@ def check_equal(seen, expected, what):
         raise Failure(f"{what}:\n  seen     {seen!r}\n  expected {expected!r}")
 
 
-def wait(predicate, what, timeout=DEADLINE, every=0.002):
+def wait(predicate, what, timeout=WAIT_S, every=0.002):
     """The first true value of predicate(); fails when there is none in time."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * SLOWNESS
     while True:
         value = predicate()
         if value:
             return value
         if time.monotonic() > end:
-            raise Failure(f"waited {timeout:g} s for: {what}")
+            raise Failure(f"waited {timeout * SLOWNESS:g} s for: {what}")
         time.sleep(every)
 
 
@@ -478,7 +481,7 @@ class Daemon:
                 return row
         return None
 
-    def wait_session(self, server, number, what, predicate, timeout=DEADLINE):
+    def wait_session(self, server, number, what, predicate, timeout=WAIT_S):
         """The session's row once predicate(row) is true of it."""
         seen = []
 
@@ -499,7 +502,7 @@ class Daemon:
     def wait_gone(self, server, number):
         wait(lambda: self.session(server, number) is None, f"session {number} to be gone")
 
-    def wait_equal(self, server, what="the list to be the server's own", timeout=DEADLINE):
+    def wait_equal(self, server, what="the list to be the server's own", timeout=WAIT_S):
         """Wait until this list and the server's own are equal, but for the harness's connection."""
         own = server.admin_connection.thread_id()
         seen = []

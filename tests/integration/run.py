@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LIMIT_S = int(os.environ.get("TEST_LIMIT_S", "300"))
+LIMIT_S = int(int(os.environ.get("TEST_LIMIT_S", "300")) * harness.SLOWNESS)
 
 
 def find_tests(words):

@@ -1,0 +1,49 @@
+#!/bin/bash
+# Runs a command in a virtual machine: Debian's own kernel (tests/vm/kernel.sh), this host's files, no
+# network but loopback. What the command writes stays in the machine. No KVM is needed.
+#
+# Usage: BUILD=build tests/vm/run.sh COMMAND...
+#
+# The exit status is the command's; 125 when the machine ended without one, or its kernel complained.
+set -euo pipefail
+build=$(realpath "${BUILD:-build}")
+
+shared=$(mktemp -d "${TMPDIR:-/tmp}/dbps-vm-XXXXXX")
+qemu=
+finish() {
+	[ -z "$qemu" ] || kill "$qemu" 2>/dev/null || true
+	rm -rf "$shared"
+}
+trap finish EXIT
+trap 'exit 143' TERM INT
+
+# What the machine runs: the command, here, with the variables that mean something to the tests.
+{
+	printf 'cd %q || exit 126\n' "$PWD"
+	printf 'export BUILD=%q PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/run/tmp\n' \
+		"$build"
+	for name in "${!DBPS_TEST_@}"; do
+		printf 'export %s=%q\n' "$name" "${!name}"
+	done
+	printf '%q ' "$@"
+} >"$shared/command"
+
+khz=$("$build/tests/vm/tsc_khz")
+kernel=(console=ttyS0 quiet loglevel=1 panic=-1 oops=panic mitigations=off nokaslr
+	tsc=reliable "tsc_early_khz=$khz")
+qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -serial stdio \
+	-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
+	-kernel "$build/vm/vmlinuz" -initrd "$build/vm/initramfs" -append "${kernel[*]}" \
+	-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
+	-device virtio-9p-pci,fsdev=host,mount_tag=host \
+	-fsdev "local,id=shared,path=$shared,security_model=none" \
+	-device virtio-9p-pci,fsdev=shared,mount_tag=shared </dev/null > >(sed -u 's/\r$//') &
+qemu=$!
+wait "$qemu" || true
+qemu=
+
+if grep -E 'BUG:|WARNING:|Oops|Call Trace|blocked for more' "$shared/dmesg" 2>/dev/null; then
+	echo "vm: its kernel complained" >&2
+	exit 125
+fi
+exit "$(cat "$shared/status" 2>/dev/null || echo 125)"
