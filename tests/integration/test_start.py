@@ -9,8 +9,8 @@ import signal
 import struct
 import subprocess
 
-from harness import BUILD, DEADLINE, Skip, check, check_equal, need_program, unprivileged_user, \
-    wait
+from harness import BUILD, DEADLINE, Skip, check, check_equal, make_certificate, need_program, \
+    unprivileged_user, wait
 
 import wire
 
@@ -157,6 +157,30 @@ def test_pins_keep_the_sessions_over_a_crash(t):
     check_equal(seen["sequence"], row["sequence"] + 1, "sequence")
     daemon.stop()
     check_equal(os.listdir(pins) if os.path.exists(pins) else [], [], "pins after an orderly end")
+
+
+def test_an_encrypted_session_over_a_crash(t):
+    """What was read without dbpsd's probes is not known: it is not shown as running, and the next statement is."""
+    key, cert = make_certificate(t)
+    daemon = t.daemon(pin=bpf_file_system(t))
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}")
+    daemon.wait_server(server)
+    server.add_user("app", "secret")
+    w = t.keep(server.wire()).greeting().start_tls()
+    w.send(w.login_packet("app", "secret"))
+    w.finish_login("secret")
+    w.send_command(wire.QUERY, b"select sleep(0.5)")
+    daemon.wait_session(server, w.id, "the statement", lambda r: r["info"] == "select sleep(0.5)")
+    daemon.stop(signal.SIGKILL)
+    w.results()
+    daemon.start()
+    daemon.wait_server(server)
+    row = daemon.session(server, w.id)
+    check_equal((row["user"], row["info"], row["tls"]), ("app", None, 1), "after the crash")
+    w.send_command(wire.QUERY, b"select sleep(60)")
+    row = daemon.wait_session(server, w.id, "the next statement", lambda r: r["info"])
+    check_equal((row["info"], row["command"]), ("select sleep(60)", "Query"), "the next statement")
+    daemon.stop()
 
 
 # ---------------------------------------------------------------- what was there before
