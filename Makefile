@@ -130,7 +130,10 @@ $(BUILD)/tests/bpf/%: $(BUILD)/tests/bpf/%.o $(BUILD)/libdbps.a
 $(BUILD)/tests/integration/%: tests/integration/%.c $(BUILD)/libdbpscancel.a include/dbps/cancel.h
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CFLAGS) $(LDFLAGS) $< $(BUILD)/libdbpscancel.a -o $@
+	$(Q)$(CC) -D_GNU_SOURCE -Iinclude $(CFLAGS) $(LDFLAGS) $< $(BUILD)/libdbpscancel.a $(SERVER_LIBS) -o $@
+
+# The library in the program, with its symbols.
+$(BUILD)/tests/integration/tls_server: SERVER_LIBS = -l:libssl.a -l:libcrypto.a
 
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)

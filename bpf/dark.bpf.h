@@ -19,6 +19,9 @@
 #define TLS_HEADER	     5
 #define TLS_RECORD_MAX	     (16384 + 2048)
 
+/* Records of one call that are looked at: those of a handshake's end and a login. */
+#define TLS_RECORDS 8
+
 /* A handshake message of a hash of 32 or 48 bytes, the record's type and an authentication tag of
  * 16 or 8 bytes (RFC 8446, 4.4.4, 5.2, B.4). */
 static __always_inline bool dark_is_finished(__u32 len)
@@ -58,25 +61,44 @@ static __noinline bool dark_is_older(struct dbps_record *r, __u64 base, __u32 n)
 	return true;
 }
 
+/* A record of the handshake, or the first one behind it. Returns whether it is the login's. */
+static __always_inline bool dark_begins_login(struct dbps_session *s, __u32 type, __u32 len)
+{
+	if (type != TLS_APPLICATION_DATA) {
+		s->in.seq = (__u8)type;
+		s->flags &= ~DBPS_SENT;
+		return false;
+	}
+	/* The server's tickets are sent behind Finished, which a record that was cut may have
+	 * hidden. */
+	if (s->in.seq != TLS_CHANGE_CIPHER || s->flags & DBPS_SENT)
+		return true;
+	if (dark_is_finished(len))
+		s->in.seq = TLS_APPLICATION_DATA;
+	return false;
+}
+
 /* Bytes of the handshake or the login. Returns whether it is over, and they are a statement's. */
-static __always_inline bool dark_logged_in(struct dbps_session *s, __u64 base, __u32 n)
+static __noinline bool dark_logged_in(struct dbps_session *s, __u64 base, __u32 n)
 {
 	__u32 type, len = 0;
 
 	if (s->in.skip)
 		return s->flags & DBPS_SENT;
-	type = dark_record(base, n, &len);
-	if (type && type != TLS_APPLICATION_DATA)
-		s->in.seq = (__u8)type;
-	if (type != TLS_APPLICATION_DATA)
-		return false;
-	if (s->in.seq == TLS_CHANGE_CIPHER) {
-		if (dark_is_finished(len))
-			s->in.seq = TLS_APPLICATION_DATA;
-		return false;
+	for (int i = 0; i < TLS_RECORDS; i++) {
+		type = dark_record(base, n, &len);
+		if (!type)
+			break;
+		if (dark_begins_login(s, type, len)) {
+			s->in.skip = 1;
+			s->flags &= ~DBPS_SENT;
+			break;
+		}
+		if (n <= TLS_HEADER + len)
+			break;
+		base += TLS_HEADER + len;
+		n -= TLS_HEADER + len;
 	}
-	s->in.skip = 1; /* the login's first bytes */
-	s->flags &= ~DBPS_SENT;
 	return false;
 }
 
@@ -92,6 +114,7 @@ static __noinline int dark_received(struct dbps_record *r, __u64 base, __u32 n)
 			return 0;
 		s->phase = DBPS_PHASE_IDLE;
 	}
+	plain_unread(s);
 	received_opaque(r);
 	return 0;
 }
@@ -101,8 +124,10 @@ static __noinline int dark_waits(struct dbps_session *s)
 {
 	if (s->flags & DBPS_TLS_READ || !(s->flags & DBPS_SENT))
 		return 0;
-	if (s->phase > DBPS_PHASE_IDLE || (s->phase == DBPS_PHASE_AUTH && s->in.skip))
-		session_end(s, 0, DBPS_PHASE_IDLE);
+	if (s->phase <= DBPS_PHASE_IDLE && (s->phase != DBPS_PHASE_AUTH || !s->in.skip))
+		return 0;
+	plain_unread(s);
+	session_end(s, 0, DBPS_PHASE_IDLE);
 	return 0;
 }
 

@@ -45,8 +45,8 @@ struct {
 
 /*
  * A tap of an encrypted socket: if a call of the library is under way, this is its socket. The
- * socket's record learns that its plaintext is followed; until then it is the one that counts
- * statements.
+ * socket's record learns that its plaintext is followed, when some of it was; until then it counts
+ * statements itself.
  */
 static __noinline int plain_note(struct dbps_session *s)
 {
@@ -63,9 +63,27 @@ static __noinline int plain_note(struct dbps_session *s)
 	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
 	if (!p)
 		return 0;
-	s->flags |= p->s.flags & DBPS_TLS_READ;
+	if (p->s.flags & DBPS_TLS_READ && p->s.flags & DBPS_FRAMED_IN &&
+	    p->s.phase != DBPS_PHASE_GREETED) {
+		s->flags |= DBPS_TLS_READ;
+		s->phase = DBPS_PHASE_IDLE; /* which costs the taps least */
+	}
 	if (c->ssl && p->s.sequence < s->sequence)
 		p->s.sequence = s->sequence;
+	return 0;
+}
+
+/*
+ * A login ended on the socket, or a statement began, and nothing of it was read in the library that
+ * is probed: the program may hand that the bytes itself, from no socket.
+ */
+static __noinline int plain_unread(const struct dbps_session *s)
+{
+	__u64 cookie = s->cookie;
+	struct dbps_record *p = bpf_map_lookup_elem(&dbps_plain, &cookie);
+
+	if (p)
+		p->s.flags &= ~DBPS_TLS_READ;
 	return 0;
 }
 

@@ -125,6 +125,12 @@ static int plain_note(struct dbps_session *s)
 	return 0;
 }
 
+static int plain_unread(const struct dbps_session *s)
+{
+	CHECK(s->flags & DBPS_TLS);
+	return 0;
+}
+
 static int plain_begin(struct dbps_record *r, bool older)
 {
 	CHECK(r->s.flags & DBPS_TLS && (older || r->s.phase == DBPS_PHASE_AUTH));

@@ -205,8 +205,10 @@ class Server:
         return cls._template
 
     def __init__(self, directory, root_directory, options=(), own_network=False, port=None,
-                 env=None):
+                 env=None, prefix=()):
+        """`prefix`: a command line that runs the rest of it, in the same process."""
         self.directory = directory
+        self.prefix = list(prefix)
         self.env = {**os.environ, **(env or {})}
         self.own_network = own_network
         self.wanted_port = port
@@ -230,8 +232,8 @@ class Server:
                 "--aria-pagecache-buffer-size=1M", "--key-buffer-size=1M",
                 f"--tmpdir={self.directory}", *self.options]
         with open(self.log, "a") as log:
-            self.process = spawn(self.command(args), stdout=log, stderr=log, cwd=self.directory,
-                                 env=self.env)
+            self.process = spawn([*self.prefix, *self.command(args)], stdout=log, stderr=log,
+                                 cwd=self.directory, env=self.env)
         self.pid = self.find_pid()
         self.name = f"mariadb-{self.port}"
         wait(self._is_up, f"{self.name} to answer\n{tail(self.log)}", timeout=60, every=0.02)

@@ -138,4 +138,5 @@ def test_equals_the_servers_list(t):
 
 def test_equals_it_through_tls(t):
     key, cert = make_certificate(t)
-    run_pairs(t, TLS_PAIRS, f"--ssl-key={key}", f"--ssl-cert={cert}", tls=True)
+    run_pairs(t, TLS_PAIRS, f"--ssl-key={key}", f"--ssl-cert={cert}", "--require-secure-transport=1",
+              tls=True)

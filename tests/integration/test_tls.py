@@ -5,23 +5,28 @@ import contextlib
 import os
 import shutil
 import ssl
+import subprocess
 import time
 
 import pgwire
 import wire
-from harness import Failure, check, check_equal, make_certificate, wait
+from harness import BUILD, Failure, check, check_equal, free_port, make_certificate, wait
 from pgwire import PgError, bind, execute, group, parse, query, sync
 
 WHY = "the connection is encrypted (TLS), and its library is not read: see dbps doctor"
 
 
+def library():
+    """This host's libssl."""
+    with open("/proc/self/maps") as f:
+        return next(line.split()[-1] for line in f if "/libssl.so" in line)
+
+
 def hidden_library(directory):
     """The TLS library under a name that nobody looks for, as the environment of a server: the loader takes
     it for libssl by the name that it has inside."""
-    with open("/proc/self/maps") as f:
-        path = next(line.split()[-1] for line in f if "/libssl.so" in line)
     copy = os.path.join(directory, "hidden.so")
-    shutil.copy(path, copy)
+    shutil.copy(library(), copy)
     return {"LD_PRELOAD": copy}
 
 
@@ -170,6 +175,125 @@ def test_older_is_read_from_its_next_statement(t):
             daemon.wait_idle(server, w.id)
         w.query("use mysql")
     daemon.wait_equal(server)
+
+
+# ---------------------------------------------------------------- where the library is
+
+
+def check_read(t, daemon, server):
+    """A session that begins now is read."""
+    w = encrypted(t, server)
+    w.send_command(wire.QUERY, b"select sleep(60)")
+    row = daemon.wait_session(server, w.id, "the statement", lambda r: r["info"])
+    check_equal((row["info"], row["user"], row["tls"], row["framing"]),
+                ("select sleep(60)", "app", 1, "exact"), "the row")
+    check(console(daemon, server, f"kill {w.id}").startswith("confirmed"), "kill")
+
+
+def test_library_of_a_container(t):
+    """A file that is in the server's mount namespace alone."""
+    key, cert = make_certificate(t)
+    there = os.path.join(t.directory, "there")
+    os.mkdir(there)
+    prefix = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c",
+              f"ip link set lo up && mount -t tmpfs none {there} && cp {library()} {there}/libssl.so.3"
+              f" && export LD_PRELOAD={there}/libssl.so.3 && exec \"$@\"", "sh"]
+    daemon = t.daemon()
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}", prefix=prefix)
+    server.own_network = True
+    check_equal(os.listdir(there), [], "what is seen of it here")
+    with open(f"/proc/{server.pid}/maps") as f:
+        check(f"{there}/libssl.so.3" in f.read(), "the library is not used")
+    daemon.wait_server(server)
+    server.add_user("app", "secret")
+    check_equal(doctor(daemon, server, "TLS")[0], "ok", "doctor")
+    check_read(t, daemon, server)
+
+
+def test_library_is_upgraded(t):
+    """The file that a server has mapped is replaced: it is read as long as it runs, and so is the new
+    one when the server has started again."""
+    key, cert = make_certificate(t)
+    path, new = (os.path.join(t.directory, name) for name in ("libssl.so.3", "new"))
+    shutil.copy(library(), path)
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}", env={"LD_PRELOAD": path})
+    server.add_user("app", "secret")
+    shutil.copy(library(), new)
+    os.replace(new, path)
+    with open(f"/proc/{server.pid}/maps") as f:
+        check(f"{path} (deleted)" in f.read(), "the file is still there")
+    daemon = t.daemon()
+    daemon.wait_server(server)
+    check_read(t, daemon, server)
+    server.stop()
+    server.start()
+    daemon.wait_server(server)
+    check_read(t, daemon, server)
+
+
+class LinkedServer:
+    """tests/integration/tls_server.c, with the library in its program."""
+
+    def __init__(self, t, *options, stripped=False):
+        key, cert = make_certificate(t)
+        program = os.path.join(BUILD, "tests/integration/tls_server")
+        if stripped:
+            copy = os.path.join(t.directory, "tls_server")
+            subprocess.run(["strip", "-o", copy, program], check=True)
+            program = copy
+        self.port = free_port()
+        self.name = f"tls_server-{self.port}"
+        self.process = t.spawn([program, str(self.port), key, cert, *options],
+                               stdout=subprocess.PIPE, text=True)
+        self.pid = self.process.pid
+        check_equal(self.process.stdout.readline(), "ready\n", "tls_server")
+
+    def wire(self):
+        return wire.Wire(("127.0.0.1", self.port))
+
+
+def linked_session(t, *options, **kwargs):
+    """A session of such a server, which is known by then, and its row at rest."""
+    daemon = t.daemon()
+    server = LinkedServer(t, *options, **kwargs)
+    encrypted(t, server)
+    daemon.wait_server(server, link=False)
+    w = encrypted(t, server)
+    return server, daemon, w
+
+
+def test_linked_into_the_program(t):
+    server, daemon, w = linked_session(t)
+    t.note(str(doctor(daemon, server, "TLS")))
+    for n in range(1, 4):
+        w.send_command(wire.QUERY, b"sleep 300")
+        row = daemon.wait_session(server, w.id, "the statement", is_busy)
+        check_equal((row["info"], row["user"], row["command"], row["sequence"], row["framing"]),
+                    ("sleep 300", "app", "Query", n, "exact"), "busy")
+        w.receive()
+        daemon.wait_idle(server, w.id)
+
+
+def check_dark(server, daemon, w):
+    for n in range(1, 4):
+        w.send_command(wire.QUERY, b"sleep 300")
+        row = daemon.wait_session(server, w.id, "the statement", is_busy)
+        check_equal((row["info"], row["user"], row["command"], row["sequence"], row["why_no_info"]),
+                    (None, None, "Busy", n, WHY), "busy")
+        w.receive()
+        check_equal(daemon.wait_idle(server, w.id)["sequence"], n, "at rest")
+
+
+def test_linked_without_symbols(t):
+    server, daemon, w = linked_session(t, stripped=True)
+    check_equal(doctor(daemon, server, "TLS")[0], "missing", "doctor")
+    check_dark(server, daemon, w)
+
+
+def test_library_without_a_socket(t):
+    """A program that hands its library the bytes: no call of it moves any of a socket."""
+    server, daemon, w = linked_session(t, "memory")
+    check_dark(server, daemon, w)
 
 
 # ---------------------------------------------------------------- PostgreSQL
