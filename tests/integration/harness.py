@@ -201,7 +201,7 @@ class Server:
                      "--skip-test-db", "--force", "--innodb-log-file-size=4M"],
                     stdout=f, stderr=f, stdin=subprocess.DEVNULL)
             check(r.returncode == 0, f"mariadb-install-db failed:\n{tail(log)}")
-            cls._template = path
+            Server._template = path
         return cls._template
 
     def __init__(self, directory, root_directory, options=(), own_network=False, port=None,
@@ -315,7 +315,7 @@ class PostgresServer:
                     stdout=f, stderr=f, stdin=subprocess.DEVNULL, cwd=run.postgres_directory(),
                     preexec_fn=become_unprivileged)
             check(r.returncode == 0, f"initdb failed:\n{tail(log)}")
-            cls._template = path
+            PostgresServer._template = path
         return cls._template
 
     def __init__(self, run, options=(), port=None, tls=False, hide=None):

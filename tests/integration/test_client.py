@@ -4,8 +4,9 @@ import contextlib
 import os
 import subprocess
 
-from harness import (become_unprivileged, cgroup, check, check_equal, free_port, need_program,
-                     unprivileged_user, wait)
+import wire
+from harness import (become_unprivileged, cgroup, check, check_equal, free_port, in_new_network,
+                     need_program, network_of, unprivileged_user, wait)
 from pgwire import PgWire, query
 
 NAMES = ("client_pid", "client_uid", "client_command", "client_exe", "client_unit",
@@ -100,6 +101,28 @@ def test_other_user(context):
     row = session_of(context, daemon, server, process)
     check_equal(row["client_uid"], 65534, "uid")
     daemon.query(f"kill {row['id']}", server.name)
+
+
+def test_remote(context):
+    """A client of another network namespace is a remote one: nothing is known of its process."""
+    server, daemon = context.server("--bind-address=0.0.0.0", own_network=True), context.daemon()
+    daemon.wait_server(server)
+    server.run("create user knocker", "grant all on *.* to knocker")
+    client = context.spawn(in_new_network(["sleep", "1000"]))
+    wait(lambda: os.readlink(f"/proc/{client.pid}/ns/net") != os.readlink("/proc/self/ns/net"),
+         "the client's network")
+    subprocess.run(["ip", "link", "add", "there", "netns", str(client.pid), "type", "veth", "peer",
+                    "name", "here", "netns", str(server.pid)], check=True)
+    for pid, device, address in ((client.pid, "there", "198.18.0.1"),
+                                 (server.pid, "here", "198.18.0.2")):
+        for words in (["addr", "add", f"{address}/24", "dev", device], ["link", "set", device, "up"]):
+            subprocess.run(["nsenter", "-t", str(pid), "--net", "ip", *words], check=True)
+    with network_of(client.pid):
+        w = context.keep(wire.Wire(("198.18.0.2", server.port)))
+    w.login("knocker")
+    row = daemon.wait_idle(server, w.id)
+    check(row["host"].startswith("198.18.0.1:"), row["host"])
+    check_equal(client_of(row), {name: None for name in NAMES}, "nobody")
 
 
 def test_server_as_client(context):

@@ -321,6 +321,11 @@ static const struct {
 	  .lost = "a KILL QUERY may meet the statement after the one that was meant"},
 	 probe_kfunc,
 	 "bpf_send_signal_task"},
+	{{.name = "bpf_task_from_pid",
+	  .used_for = "what statements wait for and have used",
+	  .lost = "the columns wait, wait_ms, cpu_ms, read_bytes and write_bytes are NULL"},
+	 probe_kfunc,
+	 "bpf_task_from_pid"},
 };
 
 static struct dbps_feature *find_feature(struct dbps_feature *features, const char *name)
