@@ -154,9 +154,9 @@ def test_postgres(context):
         client = context.keep(server.connect(tcp=tcp))
         client.send(query("select pg_sleep(100)"))
         row = daemon.wait_session(server, client.pid, "the statement",
-                                  lambda row: row["state"] == "ACTIVE")
-        check_equal((row["user"], row["client_pid"], row["wait"]),
-                    ("postgres", os.getpid(), "latch"), str(row))
+                                  lambda row: row["wait"] == "latch")
+        check_equal((row["user"], row["client_pid"], row["state"]),
+                    ("postgres", os.getpid(), "ACTIVE"), str(row))
         activity = server.activity()[client.pid]
         check_equal((activity["query"], activity["state"]), (row["info"], "active"), "its own list")
         answer = daemon.dbps("kill", "--server", server.name, "query", str(client.pid))

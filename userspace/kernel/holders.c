@@ -13,24 +13,38 @@
 /* Bytes of one read; whole records. */
 #define READ_BYTES (1024 * sizeof(struct dbps_holder))
 
-static int put_ends(struct dbps_kernel *kernel, const struct dbps_client_end *ends, size_t n)
+/* Keys first, then the cookies of the sessions. */
+static __u64 *split(const struct dbps_client_end *ends, size_t n)
 {
-	_cleanup_free_ __u64 *keys = calloc(2 * n, sizeof(*keys));
-	__u64 *cookies = keys + n;
-	__u32 count = (__u32)n;
-	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	__u64 *both = calloc(2 * n, sizeof(*both));
 
-	if (!keys)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		keys[i] = ends[i].key;
-		cookies[i] = ends[i].cookie;
+	for (size_t i = 0; both && i < n; i++) {
+		both[i] = ends[i].key;
+		both[n + i] = ends[i].cookie;
 	}
-	/* What does not fit is not found. */
-	if (bpf_map_update_batch(kernel->map_fd[MAP_CLIENT_ENDS], keys, cookies, &count, &opts) &&
+	return both;
+}
+
+/* What does not fit is not found. */
+static int put_ends(struct dbps_kernel *kernel, __u64 *both, size_t n)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	__u32 count = (__u32)n;
+
+	if (bpf_map_update_batch(kernel->map_fd[MAP_CLIENT_ENDS], both, both + n, &count, &opts) &&
 	    errno != E2BIG)
 		return -errno;
 	return 0;
+}
+
+/* All at once: to look for the next one costs more the emptier the map is. */
+static void take_ends(struct dbps_kernel *kernel, __u64 *both, size_t n)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	__u32 count = (__u32)n;
+
+	if (bpf_map_delete_batch(kernel->map_fd[MAP_CLIENT_ENDS], both, &count, &opts))
+		kernel_holders_clear(kernel);
 }
 
 void kernel_holders_clear(struct dbps_kernel *kernel)
@@ -71,6 +85,7 @@ static int read_holders(int fd, struct dbps_holder **ret_holders, size_t *ret_n)
 int dbps_kernel_holders(struct dbps_kernel *kernel, const struct dbps_client_end *ends, size_t n,
 			struct dbps_holder **ret_holders, size_t *ret_n)
 {
+	_cleanup_free_ __u64 *both = split(ends, n);
 	_cleanup_close_ int fd = -1;
 	int r;
 
@@ -79,13 +94,15 @@ int dbps_kernel_holders(struct dbps_kernel *kernel, const struct dbps_client_end
 		*ret_n = 0;
 		return 0;
 	}
+	if (!both)
+		return -ENOMEM;
 	pthread_mutex_lock(&kernel->holders_lock);
-	r = put_ends(kernel, ends, n);
+	r = put_ends(kernel, both, n);
 	if (!r) {
 		fd = bpf_iter_create(kernel->link_fd[LINK_HOLDERS]);
 		r = fd < 0 ? -errno : read_holders(fd, ret_holders, ret_n);
 	}
-	kernel_holders_clear(kernel);
+	take_ends(kernel, both, n);
 	pthread_mutex_unlock(&kernel->holders_lock);
 	return r;
 }
