@@ -59,8 +59,8 @@ static void units_and_containers(void **state)
 		{"/system.slice/system-postgresql.slice/postgresql@15-main.service",
 		 "postgresql@15-main.service", NULL},
 		{"/user.slice/user-1000.slice/session-3.scope", "session-3.scope", NULL},
-		{"/user.slice/user-1000.slice/user@1000.service/app.slice/app.service", "app.service",
-		 NULL},
+		{"/user.slice/user-1000.slice/user@1000.service/app.slice/app.service",
+		 "app.service", NULL},
 		{"/system.slice/docker-" ID ".scope", NULL, "3f4e5d6c7b8a"},
 		{"/docker/" ID, NULL, "3f4e5d6c7b8a"},
 		{"/machine.slice/libpod-" ID ".scope/container", NULL, "3f4e5d6c7b8a"},
@@ -74,7 +74,8 @@ static void units_and_containers(void **state)
 		{"/machine.slice/machine-my\\x2ddb.scope/payload/system.slice/mariadb.service",
 		 "mariadb.service", "my-db"},
 		{"/machine.slice/systemd-nspawn@db.service/payload/init.scope", "init.scope", "db"},
-		{"/docker/" ID "/docker/aa" "3f4e5d6c7b8a99aabbccddeeff00112233445566778899aabbccddee"
+		{"/docker/" ID "/docker/aa"
+		 "3f4e5d6c7b8a99aabbccddeeff00112233445566778899aabbccddee"
 		 "ff0011",
 		 NULL, "aa3f4e5d6c7b"},
 		{"/system.slice/docker-short.scope", NULL, NULL},

@@ -283,11 +283,12 @@ static void errors_are_kept_for_show_warnings(void **state)
 static void servers_are_for_those_with_process(void **state)
 {
 	(void)state;
-	assert_answer("show servers", "name|engine|version|pid|addresses|sessions|link|link_text|container\n"
-				      "mariadb-3306|mariadb|10.11.19-MariaDB|100|0.0.0.0:3306|2|up|"
-				      "root over /run/mysqld/mysqld.sock|\\N\n"
-				      "mysql-3307|mysql|\\N|200||2|down|"
-				      "Access denied for user 'root'@'localhost'|\\N\n");
+	assert_answer("show servers",
+		      "name|engine|version|pid|addresses|sessions|link|link_text|container\n"
+		      "mariadb-3306|mariadb|10.11.19-MariaDB|100|0.0.0.0:3306|2|up|"
+		      "root over /run/mysqld/mysqld.sock|\\N\n"
+		      "mysql-3307|mysql|\\N|200||2|down|"
+		      "Access denied for user 'root'@'localhost'|\\N\n");
 	become(1000, "admin", DBPS_RIGHT_SUPER);
 	assert_answer("show servers",
 		      "ERR 1227 42000: Access denied; you need (at least one of) the PROCESS "
@@ -365,8 +366,8 @@ static void note_kill(uid_t uid, const char *name, unsigned int rights, size_t i
 	struct dbps_audit_record record;
 
 	snprintf(caller.user, sizeof(caller.user), "%s", name);
-	assert_int_equal(dbps_rows_read(NULL, NULL, fake.sessions[i].cookie, DBPS_ROWS_TEXT,
-					&rows), 0);
+	assert_int_equal(dbps_rows_read(NULL, NULL, fake.sessions[i].cookie, DBPS_ROWS_TEXT, &rows),
+			 0);
 	dbps_audit_asked(&record, &request);
 	dbps_audit_found(&record, &rows->row[0], dbps_caller_sees(&caller, &rows->row[0]));
 	dbps_audit_ended(test_daemon.audit, &record, &answer, "by test");

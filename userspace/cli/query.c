@@ -75,7 +75,8 @@ static void leave_out(struct dbps_table *warnings, const char *said)
 	for (size_t row = 0; row < warnings->n_rows; row++) {
 		const struct dbps_cell *cells = dbps_table_row(warnings, row);
 
-		if (cells[last].len == strlen(said) && !memcmp(cells[last].text, said, cells[last].len))
+		if (cells[last].len == strlen(said) &&
+		    !memcmp(cells[last].text, said, cells[last].len))
 			continue;
 		memmove(dbps_table_row(warnings, n++), cells, warnings->n_columns * sizeof(*cells));
 	}

@@ -1,9 +1,10 @@
 /*
  * Paths of control groups, component by component. Where the names come from: docker-ID.scope or
- * docker/ID (moby, daemon/oci_linux.go), libpod-ID.scope (podman, libpod/container_internal_linux.go),
- * crio-ID.scope (cri-o, internal/config/cgmgr), cri-containerd-ID.scope (containerd), a bare ID
- * below kubepods (cgroupfs driver), lxc.payload.NAME and lxc/NAME (lxc, src/lxc/cgroups),
- * machine-NAME.scope and systemd-nspawn@NAME.service (systemd, src/machine).
+ * docker/ID (moby, daemon/oci_linux.go), libpod-ID.scope (podman,
+ * libpod/container_internal_linux.go), crio-ID.scope (cri-o, internal/config/cgmgr),
+ * cri-containerd-ID.scope (containerd), a bare ID below kubepods (cgroupfs driver),
+ * lxc.payload.NAME and lxc/NAME (lxc, src/lxc/cgroups), machine-NAME.scope and
+ * systemd-nspawn@NAME.service (systemd, src/machine).
  */
 #include "cgroup.h"
 
@@ -47,7 +48,8 @@ static int rank_of(const struct part *controllers, const struct part *path)
 		return 0;
 	if (!controllers->len)
 		return 3;
-	return controllers->len == strlen(systemd) && !memcmp(controllers->at, systemd, strlen(systemd))
+	return controllers->len == strlen(systemd) &&
+			       !memcmp(controllers->at, systemd, strlen(systemd))
 		       ? 2
 		       : 1;
 }

@@ -36,7 +36,7 @@ struct dbps_server_view {
 	char name[64];	     /* "mariadb-3306" */
 	char version[64];    /* "10.11.19-MariaDB-0+deb12u1" without "5.5.5-"; "" unknown */
 	char addresses[512]; /* "0.0.0.0:3306 [::]:3306 /run/mysqld/mysqld.sock" */
-	char container[64]; /* that it runs in, when dbpsd does not; "": none that is known */
+	char container[64];  /* that it runs in, when dbpsd does not; "": none that is known */
 	uint32_t netns;
 	enum dbps_link_state link;
 	char link_text[256];  /* "root over /run/mysqld/mysqld.sock", or why it is down */

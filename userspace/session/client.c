@@ -156,8 +156,8 @@ static const struct dbps_holder *choose(const struct dbps_holder *holders, size_
 	}
 	if (!first || first->cookie != session->cookie)
 		return NULL;
-	for (const struct dbps_holder *h = first;
-	     h < holders + n && h->cookie == session->cookie; h++)
+	for (const struct dbps_holder *h = first; h < holders + n && h->cookie == session->cookie;
+	     h++)
 		if (session->client_pid && h->pid == session->client_pid)
 			return h;
 	return first;

@@ -12,12 +12,12 @@
 
 struct dbps_client_process {
 	uint32_t pid;
-	uint64_t start_ns;   /* CLOCK_BOOTTIME */
-	char command[16];    /* as the kernel has it */
-	char exe[256];	     /* path in its own mount namespace, cut; "": not known */
+	uint64_t start_ns; /* CLOCK_BOOTTIME */
+	char command[16];  /* as the kernel has it */
+	char exe[256];	   /* path in its own mount namespace, cut; "": not known */
 	char cgroup[DBPS_CGROUP_MAX];
-	char unit[128];	     /* "": none */
-	char container[128]; /* "": none */
+	char unit[128];			   /* "": none */
+	char container[128];		   /* "": none */
 	char server[DBPS_SERVER_NAME_MAX]; /* the followed server that it is; "": none */
 };
 

@@ -490,17 +490,19 @@ const struct dbps_column dbps_columns[] = {
 	 get_connected_s},
 	{"transport", NULL, DBPS_TYPE_TEXT, "", "tcp, tcp6 or unix.", get_transport},
 	{"client_pid", NULL, DBPS_TYPE_INTEGER, "",
-	 "Process that holds the client's end, over Unix sockets and loopback TCP: of several the one "
+	 "Process that holds the client's end, over Unix sockets and loopback TCP: of several the "
+	 "one "
 	 "that connected, else the oldest. NULL: not on this host, gone, or not known.",
 	 get_client_pid},
 	{"client_uid", NULL, DBPS_TYPE_INTEGER, "",
-	 "User id of the client as the kernel noted it when it connected (Unix sockets), or when it "
+	 "User id of the client as the kernel noted it when it connected (Unix sockets), or when "
+	 "it "
 	 "made its socket (loopback TCP).",
 	 get_client_uid},
 	{"client_command", NULL, DBPS_TYPE_TEXT, "", "Command name of client_pid.",
 	 get_client_command},
-	{"client_exe", NULL, DBPS_TYPE_TEXT, "", "Its executable, as its own mount namespace has it.",
-	 get_client_exe},
+	{"client_exe", NULL, DBPS_TYPE_TEXT, "",
+	 "Its executable, as its own mount namespace has it.", get_client_exe},
 	{"client_unit", NULL, DBPS_TYPE_TEXT, "", "Its systemd unit.", get_client_unit},
 	{"client_container", NULL, DBPS_TYPE_TEXT, "",
 	 "The container that it runs in, by its control group: the begin of the id, or the name.",

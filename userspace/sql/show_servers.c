@@ -70,8 +70,8 @@ int sql_show_servers(struct sql_connection *connection, struct sql_input *input,
 	(void)options;
 	r = dbps_registry_list(connection->daemon->registry, &views, &n);
 	if (!r)
-		r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, 0,
-				   0, &rows);
+		r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, 0, 0,
+				   &rows);
 	if (r)
 		return r;
 	wire_columns(out, server_columns, ARRAY_SIZE(server_columns));
