@@ -206,7 +206,7 @@ test-integration: all $(SERVERS) ## run the tests on real servers (root)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py --again 4
 
 # The tests of the list and of KILL that are worth the time on an emulated processor in each run.
-VM_TESTS := sessions. kill. cancel. postgres. link.
+VM_TESTS := kill. cancel. sessions.hosts sessions.an_encrypted postgres.list postgres.kill
 TESTS ?= $(VM_TESTS)
 
 test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU, TESTS="kill. cancel.": those (root, x86_64)

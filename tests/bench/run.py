@@ -4,7 +4,7 @@
 Parts: cost (kernel time a statement), postgres (the same on PostgreSQL), foreign (what other programs pay), throughput (with and without dbps, interleaved), ps (the whole
 process of `dbps ps`), many (5,000 sessions), rest (dbpsd while nobody asks), kill (from the request to
 the victim's client, among 10 and 5,000 sessions), kill-where (5,000 at once), cancel (what the cancel
-map costs those whom nobody kills), pgcancel (KILL QUERY on PostgreSQL), poll (what a server pays to poll for a cancel). Each figure has its
+map costs those whom nobody kills), pgcancel (KILL QUERY on PostgreSQL), poll (what a server pays to poll for a cancel), start (the programs' load time). Each figure has its
 spread; a machine that others use shows in it."""
 
 import argparse
@@ -25,6 +25,7 @@ import kill  # noqa: E402
 import listing  # noqa: E402
 import poll  # noqa: E402
 import postgres  # noqa: E402
+import start  # noqa: E402
 import throughput  # noqa: E402
 from figures import table  # noqa: E402
 
@@ -41,6 +42,7 @@ PARTS = {
     "cancel": kill.measure_cancel_map,
     "pgcancel": postgres.measure_cancel,
     "poll": poll.measure,
+    "start": start.measure,
 }
 
 

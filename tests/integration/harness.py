@@ -526,6 +526,11 @@ class Daemon:
     def losses(self):
         return {name: int(value) for name, value, *_ in self.query("show losses")}
 
+    def signal_word(self):
+        """How an answer names a signal on this kernel: sent in one step with the look, or after it."""
+        status = {item: status for _, item, status, _ in self.query("show doctor")}
+        return "(signal)" if status["bpf_send_signal_task"] == "ok" else "(signal, checked before)"
+
     def dbps(self, *args, check_exit=True, timeout=DEADLINE, **kwargs):
         """Run dbps. Returns the finished process."""
         r = subprocess.run([os.path.join(BUILD, "dbps"), "--socket", self.socket, *args],

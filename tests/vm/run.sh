@@ -10,6 +10,7 @@ build=$(realpath "${BUILD:-build}")
 
 shared=$(mktemp -d "${TMPDIR:-/tmp}/dbps-vm-XXXXXX")
 qemu=
+# shellcheck disable=SC2317 # by the trap
 finish() {
 	[ -z "$qemu" ] || kill "$qemu" 2>/dev/null || true
 	rm -rf "$shared"
