@@ -60,6 +60,9 @@ static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
 {
 	const __u32 name = sizeof("server_version");
 
+	if (r->s.flags & DBPS_READS_AHEAD)
+		return; /* of the server behind the pooler */
+
 	pgsql_version_note(r->s.server_tgid, (const struct pgsql_version *)(h->b + name),
 			   have - name);
 }

@@ -404,7 +404,11 @@ int dbps_join(struct bpf_iter__task_file *ctx)
 		return 0;
 	session_identify(&r->s, sk, (__u32)task->tgid);
 	r->s.fd = (int)ctx->fd;
-	r->s.flags |= backend ? DBPS_JOINED | DBPS_PGSQL : DBPS_JOINED;
+	r->s.flags |= DBPS_JOINED;
+	if (backend)
+		r->s.flags |= DBPS_PGSQL;
+	else if (tap_is_pooler(task))
+		r->s.flags |= DBPS_PGSQL | DBPS_READS_AHEAD;
 	r->s.server_tgid = control->join_tgid;
 	session_unlock(r);
 	control->joined++;

@@ -127,6 +127,21 @@ static __always_inline bool tap_is_postgres(struct task_struct *task)
 	       (comm[4] == 'g' || comm[4] == 'm');
 }
 
+static __always_inline bool tap_is_pooler(struct task_struct *task)
+{
+	const char *comm = task->comm;
+
+	return comm[0] == 'p' && comm[1] == 'g' && comm[2] == 'b' && comm[3] == 'o' &&
+	       comm[4] == 'u' && comm[5] == 'n' && comm[6] == 'c' && comm[7] == 'e' &&
+	       comm[8] == 'r' && !comm[9];
+}
+
+/* Speaks PostgreSQL's protocol to its clients. */
+static __always_inline bool tap_speaks_pgsql(struct task_struct *task)
+{
+	return tap_is_postgres(task) || tap_is_pooler(task);
+}
+
 /* Whether these are the first bytes on a connection that was accepted, before any answer. */
 static __always_inline bool tap_first_bytes(struct sock *sk, int ret)
 {
@@ -168,7 +183,7 @@ static __always_inline bool tap_may_start(struct sock *sk, int ret)
 	const struct dbps_control *control = control_get();
 
 	return control && control->postgres && ret > 0 && !tap_has_sent(sk) &&
-	       tap_is_postgres(bpf_get_current_task_btf());
+	       tap_speaks_pgsql(bpf_get_current_task_btf());
 }
 
 /* PostgreSQL starts, now or after dbpsd; the daemon looks for those that run already. */
@@ -177,7 +192,7 @@ int BPF_PROG(dbps_exec, struct task_struct *task)
 {
 	struct dbps_control *control = control_get();
 
-	if (control && tap_is_postgres(task))
+	if (control && tap_speaks_pgsql(task))
 		control->postgres = 1;
 	return 0;
 }
@@ -381,7 +396,8 @@ static __always_inline __u32 tap_server_of(struct task_struct *task)
 {
 	struct task_struct *parent = task->real_parent;
 
-	return (__u32)(tap_is_postgres(parent) ? parent->tgid : task->tgid);
+	return (__u32)(tap_is_postgres(parent) && tap_is_postgres(task) ? parent->tgid
+									: task->tgid);
 }
 
 static __always_inline void session_started(struct dbps_session *s, __u32 server)
@@ -390,6 +406,8 @@ static __always_inline void session_started(struct dbps_session *s, __u32 server
 	s->id = s->tgid;
 	s->fd = call_descriptor();
 	s->flags = DBPS_PGSQL | DBPS_FRAMED_IN;
+	if (tap_is_pooler(bpf_get_current_task_btf()))
+		s->flags |= DBPS_READS_AHEAD;
 	s->phase = DBPS_PHASE_GREETED;
 	s->connected_ns = bpf_ktime_get_ns();
 	s->start_ns = s->connected_ns;

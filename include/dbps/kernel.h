@@ -116,9 +116,9 @@ struct dbps_prepared_key {
 
 /* control: one entry, what the daemon tells the programs while they run. */
 struct dbps_control {
-	__u64 cookie;	       /* snapshot: this session only; 0: all */
-	__u32 text_bytes;      /* snapshot: text wanted of each, 0: none */
-	__u32 threads;	       /* snapshot: whether to look at the threads of statements */
+	__u64 cookie;	  /* snapshot: this session only; 0: all */
+	__u32 text_bytes; /* snapshot: text wanted of each, 0: none */
+	__u32 threads;	  /* snapshot: whether to look at the threads of statements */
 	__u32 pad0;
 	__u32 armed;	       /* arm: sessions whose taps were told, counted by the kernel */
 	__u32 join_tgid;       /* join: the process whose sockets are followed from now on */
@@ -148,7 +148,8 @@ struct dbps_control {
 
 enum dbps_slot_wish { DBPS_SLOT_PUBLISH = 1, DBPS_SLOT_RELEASE, DBPS_SLOT_CLEAR };
 
-/* resets: socket cookie -> a TCP session that is to be reset in this pass, and what became of it. */
+/* resets: socket cookie -> a TCP session that is to be reset in this pass, and what became of it.
+ */
 struct dbps_reset {
 	__u64 sequence; /* of the session as it was judged; another one is left alone */
 	__u32 executes; /* whether it executed then */
@@ -205,9 +206,9 @@ struct dbps_thread_look {
 	__u8 awaited; /* somebody waits in a call for the session's socket */
 	__u8 full;    /* the socket takes no more bytes: the client does not read */
 	__u8 used_known;
-	__s32 call;    /* number of the system call that it waits in; -1: none */
-	__u64 call_fd; /* first argument of that */
-	__u64 for_ns;  /* time in this state, to the scheduler's last tick; 0: unknown */
+	__s32 call;		/* number of the system call that it waits in; -1: none */
+	__u64 call_fd;		/* first argument of that */
+	__u64 for_ns;		/* time in this state, to the scheduler's last tick; 0: unknown */
 	struct dbps_usage used; /* since the statement began, valid with used_known */
 };
 
@@ -236,8 +237,8 @@ struct dbps_packed_row {
 	__u64 peer_ns;
 	__u32 peer;
 	__u32 pad;
-	struct dbps_thread_look thread;   /* only `state` is set when that is UNKNOWN */
-	__u8 session[DBPS_NAMES_AT]; /* up to the names */
+	struct dbps_thread_look thread; /* only `state` is set when that is UNKNOWN */
+	__u8 session[DBPS_NAMES_AT];	/* up to the names */
 };
 
 /* The longest row, and what its fixed-size copies may write behind it. */

@@ -21,6 +21,8 @@
  * 3. A statement is what one ReadyForQuery ends: a Query, a Function call, or all from the first
  * Parse, Bind or Execute to a Sync. Of several Executes before one Sync the text is that of the
  * last one read: what the server has done of them stays in its buffer, unseen.
+ * A pooler (DBPS_READS_AHEAD) reads and passes on what comes: what it reads behind such a message
+ * is counted, and its text is not kept, as that of what executes stands there.
  * 4. ReadyForQuery is always the end of a send (pq_flush() in ReadyForQuery(), tcop/dest.c).
  *
  * Source: protocol.md 4, cited by section; "Message Formats" of PostgreSQL's documentation.
@@ -349,6 +351,13 @@ DBPS_STEP_FN int pgsql_request(struct dbps_record *r)
 	return 0;
 }
 
+/* A pooler makes the process ids up that it tells its clients: it has none to know. */
+PGSQL_INLINE void pgsql_id_known(struct dbps_session *s)
+{
+	if (!(s->flags & DBPS_READS_AHEAD))
+		s->flags |= DBPS_KNOWN_ID;
+}
+
 /* The first packet was read whole, or the one after encryption was refused. */
 PGSQL_INLINE void pgsql_startup(struct dbps_record *r)
 {
@@ -364,7 +373,7 @@ PGSQL_INLINE void pgsql_startup(struct dbps_record *r)
 		s->phase = DBPS_PHASE_CLOSED;
 		return;
 	}
-	s->flags |= DBPS_KNOWN_ID;
+	pgsql_id_known(s);
 	s->phase = DBPS_PHASE_AUTH;
 	r->pg.waits = 1;
 }
@@ -491,7 +500,9 @@ PGSQL_INLINE int pgsql_request_bytes(struct pgsql_feed *f)
 	__u32 avail = f->total - f->pos, n = in->left < avail ? in->left : avail;
 	int taken = (int)n;
 
-	if (pgsql_keeps_request(&r->s))
+	if (in->skip)
+		taken = (int)n;
+	else if (pgsql_keeps_request(&r->s))
 		taken = pgsql_keep(r, &f->span, f->pos, n);
 	else if (pgsql_keeps_call(in->seq))
 		taken = pgsql_keep_head(&r->pg.call, in->got, &f->span, f->pos, n);
@@ -503,12 +514,43 @@ PGSQL_INLINE int pgsql_request_bytes(struct pgsql_feed *f)
 	return 0;
 }
 
+/* One more statement, which was read ahead: its text was not kept. */
+PGSQL_INLINE void pgsql_begin_ahead(struct dbps_record *r)
+{
+	r->pg.unnamed = 0;
+	r->pg.waits = 1;
+	pgsql_begin(r, COM_QUERY);
+}
+
+/* A message behind that of a statement which executes, or which did when this one came. */
+PGSQL_INLINE void pgsql_message_ahead(struct dbps_record *r)
+{
+	__u32 type = r->s.in.seq;
+
+	if (type != 'Q' && type != 'F' && type != 'S')
+		return; /* these are answered with ReadyForQuery each */
+	if (!r->pg.waits)
+		pgsql_begin_ahead(r);
+	else if (r->pg.ahead < 255)
+		r->pg.ahead++;
+}
+
 /* A whole message is there. */
 PGSQL_INLINE void pgsql_message(struct dbps_record *r)
 {
+	if (r->s.in.skip) {
+		pgsql_message_ahead(r);
+		return;
+	}
 	pgsql_request(r);
 	if (r->s.in.seq == 'P' && !r->pg.skips && r->pg.parsed && r->pg.parsed != PGSQL_UNNAMED)
 		dbps_pgsql_on_parse(r, r->pg.parsed);
+}
+
+/* Whether the server comes to no further message, and reads none. */
+PGSQL_INLINE bool pgsql_waits(const struct dbps_record *r)
+{
+	return r->pg.waits && !(r->s.flags & DBPS_READS_AHEAD);
 }
 
 /* A header, or a piece of a message. Returns 1 when there is nothing more to do. */
@@ -519,7 +561,7 @@ PGSQL_INLINE int pgsql_request_piece(struct pgsql_feed *f)
 	__u32 want = pgsql_header_len(s);
 	int n;
 
-	if (f->pos >= f->total || f->r->pg.waits || s->phase == DBPS_PHASE_CLOSED)
+	if (f->pos >= f->total || pgsql_waits(f->r) || s->phase == DBPS_PHASE_CLOSED)
 		return 1;
 	if (!in->left) {
 		n = pgsql_header_bytes(in, &f->span, f->pos, f->total - f->pos, want);
@@ -532,7 +574,8 @@ PGSQL_INLINE int pgsql_request_piece(struct pgsql_feed *f)
 			f->broken = 1;
 			return 1;
 		}
-		if (pgsql_keeps_request(s)) {
+		in->skip = f->r->pg.waits;
+		if (!in->skip && pgsql_keeps_request(s)) {
 			f->r->request.have = 0;
 			f->r->request.len = 0;
 		}
@@ -582,17 +625,17 @@ PGSQL_INLINE int pgsql_requests(struct dbps_record *r, const struct dbps_span *s
 PGSQL_INLINE int pgsql_received(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
 	/* It has passed what was held, which is overwritten. */
-	if (r->pg.waits)
+	if (pgsql_waits(r))
 		return -1;
 	return pgsql_requests(r, span, n);
 }
 
 /* Whether the server reads a message from its begin: one whose framing was not known. */
-PGSQL_INLINE bool pgsql_may_begin(const __u8 b[5], __u64 requested)
+PGSQL_INLINE bool pgsql_may_begin(const __u8 b[5])
 {
 	__u32 len = pgsql_u32(b + 1);
 
-	if (requested != PGSQL_BUFFER || len < 4 || len > PGSQL_MESSAGE_MAX)
+	if (len < 4 || len > PGSQL_MESSAGE_MAX)
 		return false;
 	switch (b[0]) {
 	case 'Q':
@@ -746,9 +789,12 @@ PGSQL_INLINE void pgsql_ready(struct dbps_record *r, __u32 status)
 		pgsql_apply_startup(r);
 	if (s->phase == DBPS_PHASE_CLOSED)
 		return;
-	if (s->phase == DBPS_PHASE_IDLE)
-		return; /* of a Sync alone */
-	dbps_pgsql_on_end(r, r->pg.failed ? s->sqlstate : 0);
+	if (s->phase != DBPS_PHASE_IDLE) /* else of a Sync alone */
+		dbps_pgsql_on_end(r, r->pg.failed ? s->sqlstate : 0);
+	if (r->pg.ahead) {
+		r->pg.ahead--;
+		pgsql_begin_ahead(r);
+	}
 }
 
 /* CommandComplete: DISCARD ALL and DEALLOCATE drop prepared statements. */
@@ -797,8 +843,9 @@ DBPS_STEP_FN int pgsql_answer(struct dbps_record *r, const struct dbps_pgsql_hea
 	case 'K':
 		if (have < 4)
 			break;
-		s->id = pgsql_u32(h->b);
-		s->flags |= DBPS_KNOWN_ID;
+		if (!(s->flags & DBPS_READS_AHEAD))
+			s->id = pgsql_u32(h->b);
+		pgsql_id_known(s);
 		break;
 	case 'S':
 		pgsql_status(r, h, have);
@@ -969,7 +1016,8 @@ PGSQL_INLINE __u32 pgsql_encryption(struct dbps_record *r, const struct dbps_spa
 		return 0; /* and it closes the connection */
 	r->pg.waits = 0;
 	if (answer == 'S' || answer == 'G') {
-		r->s.flags |= DBPS_TLS | DBPS_KNOWN_ID;
+		r->s.flags |= DBPS_TLS;
+		pgsql_id_known(&r->s);
 		r->s.phase = DBPS_PHASE_AUTH;
 	}
 	return 1;
@@ -1014,11 +1062,13 @@ PGSQL_INLINE void pgsql_forget(struct dbps_record *r)
 	r->pg.unnamed = 0;
 	r->pg.parses = 0;
 	r->pg.asked = 0;
+	r->pg.ahead = 0;
 }
 
 /*
  * Bytes that the server read. When it does nothing and asks for a whole buffer it has come to the
- * end of what it read before, so a message begins. Returns whether it does: framing is known.
+ * end of what it read before, so a message begins. A pooler has buffers of any size: there it has
+ * to be whole. Returns whether it does: framing is known.
  */
 PGSQL_INLINE bool pgsql_reframes(struct dbps_record *r, const struct dbps_span *span, __u32 n,
 				 __u64 requested)
@@ -1027,7 +1077,9 @@ PGSQL_INLINE bool pgsql_reframes(struct dbps_record *r, const struct dbps_span *
 	__u8 b[5];
 
 	if (n < 5 || (s->phase != DBPS_PHASE_IDLE && s->phase != DBPS_PHASE_UNKNOWN) ||
-	    dbps_span_read(span, 0, b, 5) || !pgsql_may_begin(b, requested))
+	    dbps_span_read(span, 0, b, 5) || !pgsql_may_begin(b))
+		return false;
+	if (s->flags & DBPS_READS_AHEAD ? pgsql_u32(b + 1) >= n : requested != PGSQL_BUFFER)
 		return false;
 	pgsql_forget(r);
 	s->flags |= DBPS_FRAMED_IN;

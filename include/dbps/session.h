@@ -92,6 +92,8 @@ enum dbps_flag {
 	DBPS_PGSQL = 1 << 24,	     /* speaks PostgreSQL's protocol (pgsql.h), else MySQL's */
 	DBPS_ABORTED = 1 << 25, /* PostgreSQL: its transaction has failed, nothing but its end is
 				   taken */
+	DBPS_READS_AHEAD = 1 << 26, /* PostgreSQL: the server reads on while a statement executes: a
+				       pooler, which serves all sessions in one process */
 };
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1).
@@ -228,7 +230,8 @@ struct dbps_pgsql {
 	__u8 unnamed;	/* the request is the Parse of the unnamed statement */
 	__u8 asked;	/* for encryption: the answer is one byte */
 	__u8 portal_next;
-	__u8 pad[3];
+	__u8 ahead; /* with DBPS_READS_AHEAD: further statements that were read */
+	__u8 pad[2];
 	struct dbps_pgsql_portal portals[DBPS_PGSQL_PORTALS];
 };
 

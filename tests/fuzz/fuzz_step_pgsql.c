@@ -9,7 +9,8 @@
  *
  * Each is a backend: it reads no further while it owes an answer (invariant 2 of the step), and a
  * call ends behind each message that it flushes, for it turns to the client then (4). What it has
- * read stays in its buffer. MOVE_WAIT is one that looks for more although it owes an answer.
+ * read stays in its buffer. A pooler reads and sends without regard to that. MOVE_WAIT is one that
+ * looks for more although it owes an answer.
  *
  * These differences are right, and where they end a comparison no other can begin again:
  *  1. When a move was made is told, not when its last piece was: time stands still during a move.
@@ -48,6 +49,7 @@ enum {
 	SETUP_TEXT = 3,
 	SETUP_START = 12,
 	SETUP_START_SHIFT = 2,
+	SETUP_AHEAD = 16,  /* a pooler */
 	SETUP_VECTOR = 32, /* calls do not tell how much they ask for */
 };
 
@@ -111,7 +113,8 @@ static size_t piece(struct player *p, size_t n)
 /* It reads what is there until it owes an answer; `anyway`: even then. */
 static void read_on(struct player *p, bool anyway)
 {
-	p->odd |= anyway && p->kernel.record->pg.waits;
+	anyway |= !!(moves.setup & SETUP_AHEAD);
+	p->odd |= anyway && pgsql_waits(p->kernel.record);
 	while (p->at < stream_n && (anyway || !p->kernel.record->pg.waits)) {
 		size_t take = piece(p, stream_n - p->at);
 
@@ -157,7 +160,7 @@ static size_t flushed_len(struct framer *f, const __u8 *bytes, size_t n)
 		if (f->left)
 			continue;
 		f->have = 0;
-		if (is_flushed(f))
+		if (is_flushed(f) && ~moves.setup & SETUP_AHEAD)
 			break;
 	}
 	return i;
@@ -224,6 +227,7 @@ static void same_pgsql(const struct dbps_pgsql *a, const struct dbps_pgsql *b)
 	SAME(unnamed);
 	SAME(asked);
 	SAME(portal_next);
+	SAME(ahead);
 	for (int i = 0; i < DBPS_PGSQL_PORTALS; i++) {
 		SAME(portals[i].portal);
 		SAME(portals[i].statement);
@@ -298,6 +302,8 @@ static void begin(struct player *p, enum player_kind kind)
 	kernel_begin(&p->kernel, text_bytes[moves.setup & SETUP_TEXT], (__u8)(0x5a + kind * 0x31));
 	s = &p->kernel.record->s;
 	s->flags = DBPS_PGSQL | starts[start].flags;
+	if (moves.setup & SETUP_AHEAD)
+		s->flags = (s->flags & ~DBPS_KNOWN_ID) | DBPS_READS_AHEAD;
 	s->phase = starts[start].phase;
 	p->kernel.unframed = !(s->flags & DBPS_FRAMED_IN); /* 3 */
 }

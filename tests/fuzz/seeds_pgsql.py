@@ -125,7 +125,7 @@ TALKS = {
     "rest-of-answer": move(SENT_BYTES, b"", b"rest of a row") + server(DONE, ready(b"T")) + query(b"select 2"),
 }
 # Text size, then how the session begins; the seed's low bits are the style of the cuts.
-SETUPS = {"": b"\0\2\1", "-short": b"\1\1\1", "-vector": b"\x22\1\1", "-large": b"\3\3\1"}
+SETUPS = {"": b"\0\2\1", "-short": b"\1\1\1", "-vector": b"\x22\1\1", "-large": b"\3\3\1", "-ahead": b"\x10\2\1"}
 
 
 def step():

@@ -863,6 +863,51 @@ static void test_bad_messages(void **state)
 	free(r);
 }
 
+static void feed(struct dbps_record *r, const uint8_t *bytes, size_t n, size_t cut)
+{
+	for (size_t at = 0; at < n; at += cut) {
+		struct dbps_span span = {bytes + at};
+
+		assert_int_equal(pgsql_received(r, &span, (__u32)(n - at < cut ? n - at : cut)), 0);
+	}
+}
+
+/* All is read before anything is answered, and answered in one call. */
+static void test_pooler_reads_ahead(void **state)
+{
+	(void)state;
+	for (size_t cut = 1; cut < 90; cut++) {
+		struct dbps_record *r = new_record();
+		uint8_t answers[1024];
+		size_t n = 0;
+
+		r->s.flags |= DBPS_READS_AHEAD;
+		log_in();
+		feed(r, talk.turn[0].bytes, talk.turn[0].n, cut);
+		sends(r, talk.turn[0].answer, talk.turn[0].n_answer, cut);
+		talk.n = 0;
+		query("select 1", "SELECT 1", 'I');
+		CLIENT('P', "\0select 2\0\0\0");
+		CLIENT('B', "\0\0\0\0\0\0\0\0");
+		CLIENT('E', "\0\0\0\0\0");
+		SERVER('E', "SERROR\0C22012\0\0");
+		sync('I');
+		query("select 3", "SELECT 1", 'T');
+		for (size_t i = 0; i < talk.n; i++) {
+			feed(r, talk.turn[i].bytes, talk.turn[i].n, cut);
+			memcpy(answers + n, talk.turn[i].answer, talk.turn[i].n_answer);
+			n += talk.turn[i].n_answer;
+		}
+		sends(r, answers, n, cut);
+		assert_string_equal(story, LOGIN "Query:select 1|00000|I\nQuery:-|22012|I\n"
+						 "Query:-|00000|T\n");
+		assert_int_equal(r->s.sequence, 3);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		assert_false(r->s.flags & DBPS_KNOWN_ID);
+		free(r);
+	}
+}
+
 /* What lies behind a short message is not part of it. */
 static void test_short_messages(void **state)
 {
@@ -939,6 +984,7 @@ int main(void)
 		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_joined_in_an_answer),
 		cmocka_unit_test(test_bad_messages),
+		cmocka_unit_test(test_pooler_reads_ahead),
 		cmocka_unit_test(test_short_messages),
 		cmocka_unit_test(test_request_answered_with_an_error),
 		cmocka_unit_test(test_program_changes),

@@ -253,7 +253,8 @@ static void answer_closed(struct kill *kill)
 /* Whether its server, or its backend, was asked, and its socket not touched. */
 static bool is_told(const struct kill *kill)
 {
-	return kill->request->soft || kill->target.session.flags & DBPS_PGSQL;
+	return kill->request->soft ||
+	       (kill->target.session.flags & (DBPS_PGSQL | DBPS_READS_AHEAD)) == DBPS_PGSQL;
 }
 
 static void answer_pending_connection(struct kill *kill, const struct kill_errors *errors)

@@ -33,11 +33,15 @@
 
 static bool probe(const struct dbps_kill_target *target, char *ret_why)
 {
-	bool is_pgsql = target->session.flags & DBPS_PGSQL;
+	const uint32_t flags = target->session.flags;
 
-	if (!is_pgsql)
+	if (flags & DBPS_READS_AHEAD)
+		snprintf(ret_why, 256,
+			 "a pooler, whose process serves others too: KILL QUERY is for the server "
+			 "behind it");
+	else if (!(flags & DBPS_PGSQL))
 		snprintf(ret_why, 256, "its server takes no signals");
-	return is_pgsql;
+	return (flags & (DBPS_PGSQL | DBPS_READS_AHEAD)) == DBPS_PGSQL;
 }
 
 static int wanted_signal(const struct dbps_kill_target *target)

@@ -9,10 +9,11 @@
 #include "cleanup.h"
 
 static const char *const engine_names[] = {
-	[DBPS_ENGINE_UNKNOWN] = "unknown", [DBPS_ENGINE_MARIADB] = "mariadb",
-	[DBPS_ENGINE_MYSQL] = "mysql",	   [DBPS_ENGINE_OCEANBASE] = "oceanbase",
-	[DBPS_ENGINE_TIDB] = "tidb",	   [DBPS_ENGINE_SPHINX] = "sphinx",
-	[DBPS_ENGINE_DBPS] = "dbps",	   [DBPS_ENGINE_POSTGRES] = "postgres",
+	[DBPS_ENGINE_UNKNOWN] = "unknown",     [DBPS_ENGINE_MARIADB] = "mariadb",
+	[DBPS_ENGINE_MYSQL] = "mysql",	       [DBPS_ENGINE_OCEANBASE] = "oceanbase",
+	[DBPS_ENGINE_TIDB] = "tidb",	       [DBPS_ENGINE_SPHINX] = "sphinx",
+	[DBPS_ENGINE_DBPS] = "dbps",	       [DBPS_ENGINE_POSTGRES] = "postgres",
+	[DBPS_ENGINE_PGBOUNCER] = "pgbouncer",
 };
 
 static const struct {
@@ -23,7 +24,7 @@ static const struct {
 	{"mysqld", DBPS_ENGINE_MYSQL},	     {"mysqld-debug", DBPS_ENGINE_MYSQL},
 	{"observer", DBPS_ENGINE_OCEANBASE}, {"seekdb", DBPS_ENGINE_OCEANBASE},
 	{"tidb-server", DBPS_ENGINE_TIDB},   {"searchd", DBPS_ENGINE_SPHINX},
-	{"postgres", DBPS_ENGINE_POSTGRES},
+	{"postgres", DBPS_ENGINE_POSTGRES},  {"pgbouncer", DBPS_ENGINE_PGBOUNCER},
 };
 
 static const struct {

@@ -254,6 +254,16 @@ static void fill_slot(struct slot *slot, struct candidate *candidate)
 	candidate->listeners = (struct dbps_listeners){0};
 }
 
+/* NULL: it does. */
+static const char *why_needs_no_link(enum dbps_engine engine)
+{
+	if (engine == DBPS_ENGINE_POSTGRES)
+		return "not needed: kills are signals to the backend";
+	if (engine == DBPS_ENGINE_PGBOUNCER)
+		return "not needed: KILL resets the client, KILL QUERY is for the server behind";
+	return NULL;
+}
+
 static void open_link(struct dbps_registry *registry, struct slot *slot, uint16_t greeted_port)
 {
 	struct dbps_registry_options options;
@@ -265,8 +275,7 @@ static void open_link(struct dbps_registry *registry, struct slot *slot, uint16_
 	};
 	int r;
 
-	/* PostgreSQL's kills are signals. */
-	if (!registry->link_enabled || slot->engine == DBPS_ENGINE_POSTGRES)
+	if (!registry->link_enabled || why_needs_no_link(slot->engine))
 		return;
 	snprintf(target.name, sizeof(target.name), "%s", slot->name);
 	r = dbps_link_new(registry->kernel, link_options(registry, &options), &target, &slot->link);
@@ -473,7 +482,7 @@ static void look_at_known_names(struct dbps_registry *registry, DIR *proc, uint3
 			continue;
 		if (netns && (dbps_process_namespace(pid, "net", &its) < 0 || its != netns))
 			continue;
-		if (dbps_engine_of_executable(name) == DBPS_ENGINE_POSTGRES)
+		if (why_needs_no_link(dbps_engine_of_executable(name)))
 			dbps_kernel_expect_postgres(registry->kernel);
 		r = look_at(registry, pid);
 		if (r < 0 && r != -ESRCH && r != -ENOENT)
@@ -586,10 +595,11 @@ static void learn_version(struct dbps_registry *registry, struct slot *slot)
 
 static const char *why_no_link(const struct slot *slot)
 {
+	const char *why = why_needs_no_link(slot->engine);
+
 	if (!slot->pid)
 		return "the server has gone";
-	return slot->engine == DBPS_ENGINE_POSTGRES ? "not needed: kills are signals to the backend"
-						    : "switched off";
+	return why ? why : "switched off";
 }
 
 static void fill_view(struct dbps_registry *registry, struct slot *slot,

@@ -22,6 +22,7 @@ enum dbps_engine {
 	DBPS_ENGINE_TIDB,
 	DBPS_ENGINE_SPHINX,
 	DBPS_ENGINE_POSTGRES,
+	DBPS_ENGINE_PGBOUNCER,
 	DBPS_ENGINE_DBPS /* our own console */
 };
 

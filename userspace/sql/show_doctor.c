@@ -45,6 +45,14 @@ static void judge_feature(struct wire_writer *out, const struct dbps_feature *fe
 	put_finding(out, &finding);
 }
 
+/* What its sessions have. */
+static uint32_t flags_of(enum dbps_engine engine)
+{
+	if (engine == DBPS_ENGINE_PGBOUNCER)
+		return DBPS_PGSQL | DBPS_READS_AHEAD;
+	return engine == DBPS_ENGINE_POSTGRES ? DBPS_KNOWN_ID | DBPS_PGSQL : DBPS_KNOWN_ID;
+}
+
 static void judge_link(struct wire_writer *out, const struct dbps_server_view *view)
 {
 	static const char *const status[] = {
@@ -59,8 +67,8 @@ static void judge_link(struct wire_writer *out, const struct dbps_server_view *v
 		.status = view->link < ARRAY_SIZE(status) ? status[view->link] : "problem",
 	};
 
-	if (view->engine == DBPS_ENGINE_POSTGRES)
-		finding.status = "ok";
+	if (flags_of(view->engine) & DBPS_PGSQL)
+		finding.status = "ok"; /* needs none */
 
 	snprintf(finding.detail, sizeof(finding.detail), "%s%s",
 		 view->link == DBPS_LINK_OPENING ? "being opened: " : "", view->link_text);
@@ -89,9 +97,7 @@ static struct dbps_kill_target example_of(const struct sql_connection *connectio
 		.kernel = connection->daemon->kernel,
 		.registry = connection->daemon->registry,
 		.session = {.tgid = (uint32_t)view->pid,
-			    .flags = view->engine == DBPS_ENGINE_POSTGRES
-					     ? DBPS_KNOWN_ID | DBPS_PGSQL
-					     : DBPS_KNOWN_ID,
+			    .flags = flags_of(view->engine),
 			    .family = tcp ? DBPS_FAMILY_INET : DBPS_FAMILY_UNIX},
 		.server = view,
 	};
