@@ -116,7 +116,7 @@ def test_sessions(context):
     first.send(query(text))
     row = running(daemon, bouncer, first, text)
     check_equal(row["command"], "Query", "its command")
-    behind = [r for r in daemon.sessions(server) if is_active(r)]
+    behind = wait(lambda: [r for r in daemon.sessions(server) if is_active(r)], "it to come to the server")
     check_equal([(r["info"], r["user"], r["db"]) for r in behind], [(text, "postgres", "postgres")], "behind it")
     check(behind[0]["server_id"] in server.activity(), "that is a backend")
     answer = console(daemon, server, f"kill query {behind[0]['id']}")
