@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures dbps on this machine: `make bench`, or `make bench BENCH="cost rest"` for some parts.
 
-Parts: cost (kernel time a statement), postgres (the same on PostgreSQL), foreign (what other programs pay), throughput (with and without dbps, interleaved), ps (the whole
+Parts: cost (kernel time a statement), postgres (the same on PostgreSQL), foreign (what other programs pay), throughput (with and without dbps, interleaved), tls (encrypted next to clear, with and without dbps), ps (the whole
 process of `dbps ps`), many (5,000 sessions), rest (dbpsd while nobody asks), kill (from the request to
 the victim's client, among 10 and 5,000 sessions), kill-where (5,000 at once), cancel (what the cancel
 map costs those whom nobody kills), pgcancel (KILL QUERY on PostgreSQL), poll (what a server pays to poll for a cancel), start (the programs' load time). Each figure has its
@@ -27,6 +27,7 @@ import poll  # noqa: E402
 import postgres  # noqa: E402
 import start  # noqa: E402
 import throughput  # noqa: E402
+import tls  # noqa: E402
 from figures import table  # noqa: E402
 
 PARTS = {
@@ -34,6 +35,7 @@ PARTS = {
     "postgres": postgres.measure_cost,
     "foreign": foreign.measure,
     "throughput": throughput.measure,
+    "tls": tls.measure,
     "ps": listing.measure_ps,
     "many": listing.measure_many,
     "rest": listing.measure_rest,
