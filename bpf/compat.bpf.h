@@ -107,20 +107,28 @@ static __always_inline int call_message(struct call *call, __u64 msg)
 	return 0;
 }
 
+/* A vector of one buffer is a buffer. */
+static __always_inline void call_single(struct call *call)
+{
+	__u64 iov[2]; /* base and length */
+
+	if (bpf_probe_read_user(iov, sizeof(iov), (const void *)call->buffer))
+		return;
+	call->buffer = iov[0];
+	call->requested = iov[1];
+	call->segments = 0;
+}
+
 /* The calls with a vector. Negative: a call that is not understood. */
 static __noinline int call_vector(struct call *call, __u32 nr, __u64 arg3)
 {
-	switch (nr) {
-	case NR_READV:
-	case NR_WRITEV:
+	if (nr == NR_READV || nr == NR_WRITEV)
 		call->segments = (__u32)arg3;
-		return 0;
-	case NR_RECVMSG:
-	case NR_SENDMSG:
-		return call_message(call, call->buffer);
-	default:
+	else if ((nr != NR_RECVMSG && nr != NR_SENDMSG) || call_message(call, call->buffer))
 		return -1;
-	}
+	if (call->segments == 1)
+		call_single(call);
+	return 0;
 }
 
 /* Where the bytes of the current system call are. Negative: a call that is not understood. */

@@ -61,7 +61,7 @@ __noinline int session_unframe(struct dbps_session *s, __u32 loss)
 	if (!s)
 		return 0;
 	loss_count(loss);
-	s->flags &= ~DBPS_FRAMED_IN;
+	s->flags &= ~(DBPS_FRAMED_IN | DBPS_HELD);
 	s->flags |= DBPS_RESYNCED;
 	__builtin_memset(&s->in, 0, sizeof(s->in));
 	__builtin_memset(&s->out, 0, sizeof(s->out));
@@ -100,6 +100,8 @@ __noinline int session_resync(struct dbps_session *s)
 		s->flags |= DBPS_RESYNCED;
 	}
 	session_end(s, 0, DBPS_PHASE_IDLE);
+	if (s->flags & DBPS_COMPRESSED && s->sent_ns > s->start_ns)
+		s->end_ns = s->sent_ns;
 	return 0;
 }
 
@@ -174,26 +176,70 @@ static __always_inline void id_note(const struct dbps_session *s)
 
 /* ------------------------------------------------------------------ received ---------------- */
 
-/*
- * Bytes whose framing is unknown. A read of exactly four bytes that looks like the header of a
- * command is one: the servers that read headers apart ask for four there (protocol.md 0).
- */
-static __always_inline bool received_resync(struct dbps_record *r, const struct dbps_span *span,
-					    __u32 n, __u64 requested)
+/* Commands that a first byte can be (protocol.md 1.6). */
+static __always_inline bool is_command(__u32 c)
 {
-	struct dbps_session *s = &r->s;
-
-	if (n != 4 || requested != 4 || dbps_span_read(span, 0, s->in.hdr, 4))
-		return false;
-	if (s->in.hdr[3] != 0 || !mysql_u24(s->in.hdr))
-		return false;
-	s->flags |= DBPS_FRAMED_IN | DBPS_READS_APART;
-	mysql_header(r);
-	return true;
+	return c <= COM_SUBSCRIBE || c == COM_STMT_BULK_EXECUTE || (c >= 0xa1 && c <= 0xa3);
 }
 
 /*
- * Compressed packets: begin and end are seen, what runs is not. What is read after an answer was
+ * Bytes whose framing is unknown. Servers that read headers apart ask for four bytes there, or for
+ * the seven of a compressed packet (protocol.md 0): a read of just that which looks like the header
+ * of a command is one. Others offer a buffer: a read that is one whole request, or the begin of
+ * OceanBase's packet, is taken for such.
+ */
+static __always_inline bool received_reframes(struct dbps_record *r, const struct dbps_span *span,
+					      __u32 n, __u64 requested)
+{
+	struct dbps_session *s = &r->s;
+	__u8 h[8] = {};
+
+	if (n < 4 || dbps_span_read(span, 0, h, n < 7 ? 4 : 7) || h[3] || !mysql_u24(h))
+		return false;
+	if (s->flags & DBPS_COMPRESSED) {
+		if (n != 7 || requested != 7)
+			return false;
+	} else if (n == 4 && requested == 4) {
+		s->flags |= DBPS_READS_APART;
+	} else if (mysql_begins_ob20(span, n)) {
+		s->flags |= DBPS_OB20;
+	} else if (requested == n || mysql_u24(h) + 4 != n || n < 7 || !is_command(h[4])) {
+		return false;
+	}
+	s->flags |= DBPS_FRAMED_IN;
+	__builtin_memset(&r->my, 0, sizeof(r->my));
+	return true;
+}
+
+/* The first request of a session, of which nothing is known but its server's greeting. */
+static __always_inline void received_first(struct dbps_record *r, const struct dbps_span *span,
+					   __u32 n)
+{
+	bool cut = n < MYSQL_OB20_HEADER && r->s.id >> 30 == 3;
+
+	if (r->s.in.left || r->s.in.hdr_have || (!cut && !mysql_begins_ob20(span, n)))
+		return;
+	r->s.flags |= DBPS_OB20;
+	__builtin_memset(&r->my, 0, sizeof(r->my));
+}
+
+/* Either of them, where it applies. Returns whether the framing of what follows is known. */
+__noinline int received_unknown(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
+{
+	struct dbps_span span = {base};
+
+	if (!r)
+		return 0;
+	if (!(r->s.flags & DBPS_FRAMED_IN))
+		return received_reframes(r, &span, n, requested);
+	if (!r->s.sequence && r->s.phase == DBPS_PHASE_IDLE &&
+	    !(r->s.flags & (DBPS_READS_APART | DBPS_WRAPPED)))
+		received_first(r, &span, n);
+	return 1;
+}
+
+/*
+ * Encrypted sessions: begin and end are seen, what runs is not. What is read after an answer was
  * sent is the next statement, also when nobody looked in between.
  */
 static __always_inline void received_opaque(struct dbps_record *r)
@@ -227,17 +273,11 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 		return pgsql_tap_received(r, base, n, requested);
 	if (s->phase == DBPS_PHASE_CLOSED)
 		return 0;
-	if (s->flags & DBPS_COMPRESSED) {
-		received_opaque(r);
-		return 0;
-	}
 	if (s->lost)
 		session_unframe(s, DBPS_LOSS_RESYNC);
-	if (!(s->flags & DBPS_FRAMED_IN)) {
-		received_resync(r, &span, n, requested);
+	if (received_unknown(r, base, n, requested) != 1)
 		return 0;
-	}
-	if (n == 4 && requested == 4 && !s->in.left)
+	if (requested == n && (n == 4 || (n == 7 && s->flags & DBPS_COMPRESSED)) && !s->in.left)
 		s->flags |= DBPS_READS_APART;
 	if (mysql_requests(r, &span, n))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
@@ -278,10 +318,9 @@ static __always_inline void session_waits(struct dbps_session *s, __u64 requeste
 	if (s->phase <= DBPS_PHASE_IDLE || s->phase == DBPS_PHASE_INFILE ||
 	    s->phase == DBPS_PHASE_CHANGE_USER || s->in.left || s->in.hdr_have)
 		return;
-	if (s->phase == DBPS_PHASE_OPAQUE && !(s->flags & DBPS_SENT))
+	if (s->flags & DBPS_COMPRESSED && (!(s->flags & DBPS_SENT) || requested != 7))
 		return;
-	if (s->phase != DBPS_PHASE_UNFRAMED && s->phase != DBPS_PHASE_OPAQUE &&
-	    !(s->flags & DBPS_READS_APART))
+	if (s->phase != DBPS_PHASE_UNFRAMED && !(s->flags & DBPS_READS_APART))
 		return;
 	session_resync(s);
 }
@@ -349,6 +388,29 @@ static __always_inline void dbps_on_found(struct dbps_record *r, int found)
 	session_found(r, found);
 }
 
+/* Outer packets are followed whatever is in them, but none where their own framing is lost. */
+static __always_inline bool sent_is_followed(const struct dbps_session *s)
+{
+	if (!(s->flags & DBPS_WRAPPED))
+		return mysql_follows_answers(s);
+	return (s->flags & (DBPS_FRAMED_IN | DBPS_TLS)) == DBPS_FRAMED_IN &&
+	       s->phase != DBPS_PHASE_CLOSED;
+}
+
+/* The server comes to the requests that it has read ahead, as soon as it has answered. */
+__noinline int sent_before_held(struct dbps_record *r)
+{
+	if (!r)
+		return 0;
+	for (int i = 0; i < DBPS_HELD_MAX; i++) {
+		if (!(r->s.flags & DBPS_HELD) || r->s.phase != DBPS_PHASE_IDLE)
+			break;
+		if (mysql_take_held(r))
+			session_unframe(&r->s, DBPS_LOSS_UNREADABLE);
+	}
+	return 0;
+}
+
 /* Everything but the everyday answer, and what it left. */
 static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u32 pos,
 				 struct dbps_window *window)
@@ -359,13 +421,17 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 
 	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
 		return plain_note(s);
-	if (!mysql_follows_answers(s))
+	if (!sent_is_followed(s))
 		return 0;
 	mysql_answers_header(r);
+	if (s->flags & DBPS_COMPRESSED)
+		s->sent_ns = bpf_ktime_get_ns();
 	if (!window)
 		window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && mysql_sent(r, &span, n, pos, window))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
+	if (mysql_unlikely(s->flags & DBPS_HELD))
+		sent_before_held(r);
 	return 0;
 }
 
@@ -383,6 +449,15 @@ static __noinline __u32 sent_everyday(struct dbps_session *s, __u64 base, __u32 
 	return (__u32)r;
 }
 
+/* What the everyday path does not know of. */
+static __always_inline int sent_special(struct dbps_record *r, __u64 base, __u32 n,
+					struct dbps_window *window)
+{
+	if (r->s.flags & DBPS_PGSQL)
+		return pgsql_tap_sent(r, base, n, window);
+	return sent_other(r, base, n, 0, window);
+}
+
 /* window: scratch of the caller; NULL: that of this processor, with preemption off. */
 static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32 n,
 					struct dbps_window *window)
@@ -393,8 +468,8 @@ static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32
 	s->bytes_out += n;
 	s->flags |= DBPS_SENT;
 	/* Not by sent_other(): calls may be eight deep. */
-	if (mysql_unlikely(s->flags & DBPS_PGSQL))
-		return pgsql_tap_sent(r, base, n, window);
+	if (mysql_unlikely(s->flags & (DBPS_PGSQL | DBPS_WRAPPED | DBPS_HELD)))
+		return sent_special(r, base, n, window);
 	if (mysql_likely(n <= MYSQL_SHORT_ANSWER && s->phase >= DBPS_PHASE_FIRST && !s->out.left &&
 			 !s->out.hdr_have && !s->out.full))
 		pos = sent_everyday(s, base, n);

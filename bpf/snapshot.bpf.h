@@ -476,7 +476,8 @@ int dbps_adopt(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!(r->s.flags & DBPS_KNOWN_ID)) {
 		r->s.id = a->id;
 		r->s.flags |= DBPS_KNOWN_ID;
-		id_note(&r->s);
+		if (a->id <= 0xffffffff)
+			id_note(&r->s);
 	}
 	if (!(r->s.flags & DBPS_KNOWN_LOGIN))
 		adopt_names(&r->s, a);

@@ -82,6 +82,17 @@ static int segment_sent(__u32 i, struct segments *v)
 			session_unframe(&(record)->s, DBPS_LOSS_UNKNOWN_CALL);                     \
 	} while (0)
 
+/*
+ * Whether the bytes are not those of the system call. What io_uring moves may be moved on the way
+ * out of any call: once that was seen of a session, the call's descriptor has to be the session's.
+ */
+static __always_inline bool tap_unknown(const struct dbps_record *r, struct call *call)
+{
+	if (call_current(call))
+		return true;
+	return mysql_unlikely(r->s.flags & DBPS_SPLICED_IN) && call_descriptor() != r->s.fd;
+}
+
 /* Bytes moved that cannot be found: io_uring, a 32-bit process, another call. */
 static __noinline int tap_unseen(struct dbps_record *r)
 {
@@ -217,7 +228,7 @@ static __always_inline int tap_received(struct sock *sk, int ret, int flags)
 	/* Without the lock: whoever has it starts the framing anew, or does not look at this. */
 	if (ret == 4 && mysql_skips_header(&r->s))
 		return 0;
-	if (call_current(&call))
+	if (tap_unknown(r, &call))
 		return tap_unseen(r);
 	if (!session_lock(r))
 		return 0;
@@ -373,6 +384,21 @@ static __always_inline bool greets_as_console(const struct dbps_window *w)
 	return true;
 }
 
+/* TiDB, whose ids may have 64 bits: then the greeting has the lower half, of which bit 0 is set. */
+__noinline int greeting_is_tidb(const struct dbps_window *w, __u32 version_len)
+{
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < 124; i++) {
+		if (i + 4 > version_len)
+			break;
+		if (w->b[5 + i] == 'T' && w->b[6 + i] == 'i' && w->b[7 + i] == 'D' &&
+		    w->b[8 + i] == 'B')
+			return 1;
+	}
+	return 0;
+}
+
 static __always_inline void session_greeted(struct dbps_session *s, const struct dbps_window *w,
 					    __u32 version_len, __u32 n)
 {
@@ -382,6 +408,8 @@ static __always_inline void session_greeted(struct dbps_session *s, const struct
 	/* u32 id, 8 bytes scramble, 0, u16 caps low, u8 charset, u16 status, u16 caps high */
 	s->server_caps = mysql_u16(b + 13) | mysql_u16(b + 18) << 16;
 	s->flags = DBPS_KNOWN_ID | DBPS_FRAMED_IN;
+	if (s->id & 1 && greeting_is_tidb(w, version_len))
+		s->flags &= ~DBPS_KNOWN_ID;
 	s->phase = DBPS_PHASE_GREETED;
 	s->connected_ns = bpf_ktime_get_ns();
 	s->start_ns = s->connected_ns;
@@ -473,6 +501,50 @@ static __noinline int tap_start(struct sock *sk, int ret)
 	return 0;
 }
 
+/* A greeting in several buffers. */
+static __noinline int greeting_gather(struct dbps_window *w, const struct call *call, __u32 n)
+{
+	__u64 iov[2]; /* base and length */
+	__u64 off = 0, take;
+
+	for (__u32 i = 0; i < CALL_SEGMENTS; i++) {
+		if (i >= call->segments || off >= n)
+			break;
+		if (bpf_probe_read_user(iov, sizeof(iov),
+					(const void *)(call->buffer + i * sizeof(iov))))
+			return -1;
+		take = iov[1] < n - off ? iov[1] : n - off;
+		/* Older verifiers know of a bound only where it is checked on the very value. */
+		MYSQL_SAME(off);
+		MYSQL_SAME(take);
+		if (take > GREETING_MAX || off > GREETING_MAX ||
+		    bpf_probe_read_user(w->b + off, (__u32)take, (const void *)iov[0]))
+			return -1;
+		off += take;
+	}
+	return off < n ? -1 : 0;
+}
+
+/* A server sends what may be a greeting in a way that no tap sees: nothing of the session is known.
+ */
+static __noinline int tap_greets_unseen(struct sock *sk, __u32 tgid)
+{
+	struct dbps_record *r;
+
+	if (!tap_of_server())
+		return 0;
+	r = bpf_sk_storage_get(&dbps_sessions, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!r || !session_lock(r))
+		return 0;
+	session_identify(&r->s, sk, tgid);
+	r->s.fd = -1;
+	r->s.flags |= DBPS_SPLICED_IN | DBPS_JOINED;
+	r->s.connected_ns = bpf_ktime_get_ns();
+	loss_count(DBPS_LOSS_UNKNOWN_CALL);
+	session_unlock(r);
+	return 0;
+}
+
 static __noinline int tap_greeting(struct sock *sk, int ret)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32, zero = 0, version_len;
@@ -482,9 +554,12 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 	struct call call;
 	__u32 n = (__u32)ret;
 
-	if (!w || call_current(&call) || call.segments)
+	if (!w || n > GREETING_MAX)
 		return 0;
-	if (n > GREETING_MAX || bpf_probe_read_user(w->b, n, (const void *)call.buffer))
+	if (call_current(&call))
+		return tap_greets_unseen(sk, tgid);
+	if (call.segments ? greeting_gather(w, &call, n)
+			  : bpf_probe_read_user(w->b, n, (const void *)call.buffer))
 		return 0;
 	version_len = greeting_version(w, n);
 	if (!version_len) {
@@ -507,7 +582,8 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 	session_identify(&r->s, sk, tgid);
 	session_greeted(&r->s, w, version_len, n);
 	r->s.fd = call_descriptor();
-	id_note(&r->s);
+	if (r->s.flags & DBPS_KNOWN_ID)
+		id_note(&r->s);
 	session_unlock(r);
 	if (!seen)
 		server_seen(tgid, &r->s, w, version_len);
@@ -530,7 +606,7 @@ static __always_inline int tap_sent(struct sock *sk, int ret)
 		}
 		return 0;
 	}
-	if (call_current(&call))
+	if (tap_unknown(r, &call))
 		return tap_unseen(r);
 	if (!session_lock(r))
 		return 0;

@@ -478,7 +478,14 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 	case DBPS_PHASE_AUTH:
 	case DBPS_PHASE_CHANGE_USER:
 		return mysql_auth_answer(s, h, head_len);
+	case DBPS_PHASE_OPAQUE:
+		/* To what is not known, but an error ends anything. */
+		found = h->b[0] == 0xff ? mysql_error(s, h, head_len) : 0;
+		return found ? found | MYSQL_FOUND_END : found;
 	case DBPS_PHASE_IDLE:
+		/* OceanBase may send one more OK behind an answer (2.5). */
+		if (h->b[0] == 0x00 && s->id >> 30 == 3)
+			return MYSQL_FOUND_NOTHING;
 		/* Not an answer: the server says why it closes (1.13.5). */
 		return h->b[0] == 0xff ? mysql_error(s, h, head_len) : MYSQL_FOUND_BROKEN;
 	case DBPS_PHASE_FIELD_LIST:
@@ -704,11 +711,11 @@ MYSQL_INLINE int mysql_request(struct dbps_record *r, __u64 now_ns)
 }
 
 /*
- * Payload bytes of a request: keep the first DBPS_BODY_CAP. The first piece is read in one go,
+ * Payload bytes of a request: keep the first `cap`. The first piece is read in one go,
  * later ones in blocks that fit behind any kept offset. Returns how many were taken, or negative.
  */
 MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_span *span, __u32 pos,
-				     __u32 avail)
+				     __u32 avail, __u32 cap)
 {
 	struct dbps_stream *in = &r->s.in;
 	__u32 n = in->left < avail ? in->left : avail, have = in->got, keep = n;
@@ -720,17 +727,17 @@ MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_sp
 		r->request.have = n;
 	} else if (!in->skip && !have) {
 		MYSQL_SAME(keep);
-		if (keep > DBPS_BODY_CAP)
-			keep = DBPS_BODY_CAP;
+		if (keep > cap)
+			keep = cap;
 		if (dbps_span_read(span, pos, dbps_body(r), keep))
 			return -1;
 		r->request.have = keep;
-	} else if (!in->skip && have < DBPS_BODY_CAP) {
+	} else if (!in->skip && have < cap) {
 		if (n > DBPS_DB_MAX)
 			n = DBPS_DB_MAX;
 		if (dbps_span_read(span, pos, dbps_body(r) + have, n))
 			return -1;
-		r->request.have = have + n < DBPS_BODY_CAP ? have + n : DBPS_BODY_CAP;
+		r->request.have = have + n < cap ? have + n : cap;
 	}
 	in->got = have + n;
 	if (!in->skip)
@@ -1164,9 +1171,17 @@ struct mysql_feed {
 	struct dbps_record *r;
 	struct dbps_window *window; /* answers only */
 	struct dbps_span span;
-	__u32 total;
+	__u32 whole; /* bytes of the call */
+	__u32 total; /* where the packets end that lie there: less than `whole` in an outer packet
+		      */
 	__u32 pos;
 };
+
+/* Where the packets at the begin of a call end: in an outer one that is not known yet. */
+MYSQL_INLINE __u32 mysql_total(const struct dbps_record *r, __u32 pos, __u32 n)
+{
+	return r->s.flags & DBPS_WRAPPED ? pos : n;
+}
 
 /* A request's header is there. A statement whose end was not seen has ended by now. */
 MYSQL_INLINE void mysql_header(struct dbps_record *r)
@@ -1198,37 +1213,433 @@ MYSQL_INLINE void mysql_message(struct dbps_record *r)
 		dbps_on_begin(r, last_used);
 }
 
+/* ---------------------------------------------------------------- packets in packets -------- */
+
+/* Lengths of headers (1.10, 2.5), and what OceanBase's flags say. */
+#define MYSQL_OUTER_HEADER 7
+#define MYSQL_OB20_HEADER  31
+#define MYSQL_OB20_TAIL	   4
+#define MYSQL_OB20_EXTRA   1u /* the payload begins with information that is no packet */
+#define MYSQL_OB20_LAST	   2u
+
+/* Whether bytes are the header of an OceanBase 2.0 packet: magic, version, and lengths that agree.
+ */
+MYSQL_INLINE bool mysql_is_ob20(const __u8 *h)
+{
+	return !mysql_u24(h + 4) && mysql_u16(h + 7) == 0x20ab && mysql_u16(h + 9) == 20 &&
+	       mysql_u24(h) == mysql_u32(h + 19) + 28;
+}
+
+/* Whether the bytes of a call begin with one. */
+MYSQL_INLINE bool mysql_begins_ob20(const struct dbps_span *span, __u32 n)
+{
+	__u8 h[MYSQL_OB20_HEADER + 1];
+
+	return n >= MYSQL_OB20_HEADER && !dbps_span_read(span, 0, h, MYSQL_OB20_HEADER) &&
+	       mysql_is_ob20(h);
+}
+
+/* Bytes of one direction that a call moved and that were not looked at yet. */
+struct mysql_outer_feed {
+	struct dbps_record *r;
+	struct dbps_outer *o;
+	struct dbps_span span;
+	__u32 avail;
+	__u32 pos;
+};
+
+/*
+ * Take bytes of the outer header: all of it where it lies whole in the call, else one at a time.
+ * Returns how many, or negative.
+ */
+MYSQL_INLINE int mysql_outer_bytes(const struct mysql_outer_feed *f)
+{
+	struct dbps_outer *o = f->o;
+	__u32 have = o->have;
+
+	if (!have && f->r->s.flags & DBPS_OB20 && f->avail >= MYSQL_OB20_HEADER)
+		return dbps_span_read(&f->span, 0, o->hdr, MYSQL_OB20_HEADER) ? -1
+									      : MYSQL_OB20_HEADER;
+	if (!have && f->avail >= MYSQL_OUTER_HEADER)
+		return dbps_span_read(&f->span, 0, o->hdr, MYSQL_OUTER_HEADER) ? -1
+									       : MYSQL_OUTER_HEADER;
+	if (have >= sizeof(o->hdr) || dbps_span_read(&f->span, 0, &o->hdr[have], 1))
+		return -1;
+	return 1;
+}
+
+/* Whether the header is all there: OceanBase's goes on for a packet that is not compressed. */
+MYSQL_INLINE bool mysql_outer_is_whole(const struct dbps_session *s, const struct dbps_outer *o)
+{
+	if (o->have < MYSQL_OUTER_HEADER)
+		return false;
+	if (!(s->flags & DBPS_OB20) || mysql_u24(o->hdr + 4))
+		return true;
+	if (o->have < MYSQL_OB20_HEADER)
+		return false;
+	return !(o->hdr[23] & MYSQL_OB20_EXTRA) || o->have >= MYSQL_OB20_HEADER + 4;
+}
+
+/* Behind an OceanBase header. Negative: that is none. */
+MYSQL_INLINE int mysql_ob20_begin(struct dbps_outer *o)
+{
+	__u32 payload = mysql_u32(o->hdr + 19), extra = 0;
+
+	if (!mysql_is_ob20(o->hdr))
+		return -1;
+	o->tail = MYSQL_OB20_TAIL;
+	o->last = (o->hdr[23] & MYSQL_OB20_LAST) != 0;
+	o->left = payload;
+	if (!(o->hdr[23] & MYSQL_OB20_EXTRA))
+		return 0;
+	extra = mysql_u32(o->hdr + MYSQL_OB20_HEADER);
+	if (payload < 4 || extra > payload - 4)
+		return -1;
+	o->skip = extra;
+	o->left = payload - 4 - extra;
+	return 0;
+}
+
+/* A header is there: begin the outer packet. Negative: framing is lost. */
+MYSQL_INLINE int mysql_outer_begin(struct mysql_outer_feed *f)
+{
+	struct dbps_session *s = &f->r->s;
+	struct dbps_outer *o = f->o;
+
+	o->seq = o->hdr[3];
+	o->hidden = mysql_u24(o->hdr + 4);
+	o->skip = 0;
+	o->tail = 0;
+	o->last = 0;
+	if (s->flags & DBPS_OB20 && !o->hidden) {
+		o->have = 0;
+		return mysql_ob20_begin(o);
+	}
+	/* One that is compressed has the short header: what was read behind it is given back. */
+	f->pos -= o->have - MYSQL_OUTER_HEADER;
+	o->have = 0;
+	o->left = mysql_u24(o->hdr);
+	if (s->flags & DBPS_OB20 && o->hidden)
+		o->blind = 1;
+	return 0;
+}
+
+/* A request of sequence 0 begins a command, whatever came before it. */
+MYSQL_INLINE void mysql_outer_request(struct dbps_record *r)
+{
+	struct dbps_session *s = &r->s;
+
+	if (r->my.outer_in.seq || !(s->flags & DBPS_COMPRESSED))
+		return;
+	if (s->phase == DBPS_PHASE_UNKNOWN)
+		s->phase = DBPS_PHASE_IDLE;
+	if (s->phase > DBPS_PHASE_IDLE)
+		dbps_on_resync(s);
+	__builtin_memset(&s->in, 0, sizeof(s->in));
+	r->my.outer_in.blind = 0;
+	if (r->my.outer_out.blind)
+		__builtin_memset(&s->out, 0, sizeof(s->out));
+	r->my.outer_out.blind = 0;
+}
+
+/* A command that cannot be read begins. */
+MYSQL_INLINE void mysql_begin_opaque(struct dbps_record *r, __u64 now_ns)
+{
+	struct dbps_session *s = &r->s;
+
+	s->command = COM_SLEEP;
+	s->sequence++;
+	s->start_ns = now_ns;
+	s->results = 0;
+	s->text_len = 0;
+	s->flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES | DBPS_RESYNCED | DBPS_SENT | DBPS_APPLIES);
+	s->phase = DBPS_PHASE_OPAQUE;
+	dbps_on_begin(r, s->stmt_id);
+}
+
+/*
+ * All of an outer packet was read whose packets are not readable. Their lengths still are known:
+ * inside of a packet that has begun in clear, framing goes on.
+ */
+MYSQL_INLINE void mysql_hidden_request(struct dbps_record *r)
+{
+	struct dbps_outer *o = &r->my.outer_in;
+	struct dbps_session *s = &r->s;
+	struct dbps_stream *in = &s->in;
+
+	if (!o->blind && in->left && in->left >= o->hidden) {
+		in->left -= o->hidden;
+		in->got += o->hidden;
+		if (!in->skip)
+			r->request.len = in->got;
+		if (!in->left && !in->full)
+			mysql_message(r);
+		return;
+	}
+	o->blind = 1;
+	__builtin_memset(in, 0, sizeof(*in));
+	if (s->phase == DBPS_PHASE_IDLE && !o->seq) {
+		mysql_begin_opaque(r, dbps_now());
+	} else if (s->phase == DBPS_PHASE_IDLE) {
+		/* The file of a LOAD DATA that was taken to be over when the server waited for it.
+		 */
+		s->phase = DBPS_PHASE_UNFRAMED;
+		s->flags &= ~DBPS_SENT;
+	} else if (s->phase == DBPS_PHASE_OPAQUE && !(s->flags & DBPS_SENT)) {
+		s->start_ns = dbps_now();
+	}
+}
+
+/* The same of an answer. Rows go on; of anything else the end is told by what the server does. */
+MYSQL_INLINE bool mysql_hidden_answer(struct dbps_record *r)
+{
+	struct dbps_outer *o = &r->my.outer_out;
+	struct dbps_session *s = &r->s;
+	struct dbps_stream *out = &s->out;
+
+	if (!o->blind && out->left && out->left >= o->hidden && out->got &&
+	    s->phase == DBPS_PHASE_ROWS && r->my.head.b[0] < 0xfe) {
+		out->left -= o->hidden;
+		out->got += o->hidden;
+		return !out->left && !out->full;
+	}
+	o->blind = 1;
+	__builtin_memset(out, 0, sizeof(*out));
+	if (s->phase == DBPS_PHASE_CHANGE_USER)
+		s->flags &= ~DBPS_KNOWN_LOGIN;
+	if (s->phase > DBPS_PHASE_OPAQUE)
+		s->phase = DBPS_PHASE_UNFRAMED;
+	return false;
+}
+
+/* Whether the packets that the server sends are looked at. */
+MYSQL_INLINE bool mysql_follows_answers(const struct dbps_session *s)
+{
+	return s->phase != DBPS_PHASE_UNKNOWN && s->phase != DBPS_PHASE_CLOSED &&
+	       s->phase != DBPS_PHASE_UNFRAMED && !(s->flags & DBPS_TLS);
+}
+
+/* What a step in an outer packet came to. */
+enum mysql_outer_found {
+	MYSQL_OUTER_MORE,
+	MYSQL_OUTER_LOST,   /* that is no outer packet, or it cannot be read */
+	MYSQL_OUTER_PACKET, /* a server packet that went on in compressed bytes is whole */
+	MYSQL_OUTER_LAST,   /* the answer is over */
+};
+
+/* Pass over bytes of one kind. Returns whether they are all there. */
+MYSQL_INLINE bool mysql_outer_pass(struct mysql_outer_feed *f, __u32 *count)
+{
+	__u32 n = *count < f->avail ? *count : f->avail;
+
+	*count -= n;
+	f->pos = n;
+	return !*count;
+}
+
+/* Bytes whose packets are not readable. */
+MYSQL_INLINE int mysql_outer_hidden(struct mysql_outer_feed *f, bool reads)
+{
+	if (!mysql_outer_pass(f, &f->o->left))
+		return MYSQL_OUTER_MORE;
+	if (reads)
+		mysql_hidden_request(f->r);
+	else if (mysql_follows_answers(&f->r->s) && mysql_hidden_answer(f->r))
+		return MYSQL_OUTER_PACKET;
+	return MYSQL_OUTER_MORE;
+}
+
+/*
+ * The first request of an OceanBase session was cut so that it could not be told what it is: the
+ * fifth byte is a command's, where that of a frame is 0. What was gathered is a packet's header
+ * then.
+ */
+MYSQL_INLINE bool mysql_outer_is_none(struct mysql_outer_feed *f)
+{
+	struct dbps_session *s = &f->r->s;
+	struct dbps_outer *o = f->o;
+
+	if (s->sequence || !(s->flags & DBPS_OB20) || o->have < 5 || !o->hdr[4])
+		return false;
+	s->flags &= ~DBPS_OB20;
+	f->pos -= o->have - 4u;
+	o->have = 0;
+	__builtin_memcpy(s->in.hdr, o->hdr, 4);
+	mysql_header(f->r);
+	return true;
+}
+
+MYSQL_INLINE int mysql_outer_header(struct mysql_outer_feed *f, bool reads)
+{
+	int n = mysql_outer_bytes(f);
+
+	if (n < 0)
+		return MYSQL_OUTER_LOST;
+	f->o->have += (__u8)n;
+	f->pos = (__u32)n;
+	if (reads && mysql_outer_is_none(f))
+		return MYSQL_OUTER_MORE;
+	if (!mysql_outer_is_whole(&f->r->s, f->o))
+		return MYSQL_OUTER_MORE;
+	if (mysql_outer_begin(f))
+		return MYSQL_OUTER_LOST;
+	if (reads)
+		mysql_outer_request(f->r);
+	return MYSQL_OUTER_MORE;
+}
+
+/**
+ * @brief What lies at the begin of `avail` bytes: a part of an outer packet.
+ * @param base Their address.
+ * @return Bytes that were taken; bytes of inner packets that lie there in clear << 32; enum
+ * mysql_outer_found << 60.
+ */
+DBPS_STEP_FN __u64 mysql_outer(struct dbps_record *r, __u64 base, __u32 avail, __u32 reads)
+{
+	struct mysql_outer_feed f = {.r = r, .avail = avail};
+	struct dbps_outer *o;
+	__u64 found = MYSQL_OUTER_MORE;
+	__u32 n = 0;
+
+	if (!r)
+		return 0;
+	f.span.base = (__typeof__(f.span.base))(unsigned long)base;
+	o = f.o = reads ? &r->my.outer_in : &r->my.outer_out;
+	if (o->skip) {
+		mysql_outer_pass(&f, &o->skip);
+	} else if (o->left &&
+		   (o->hidden || o->blind || (!reads && !mysql_follows_answers(&r->s)))) {
+		found = (__u64)mysql_outer_hidden(&f, reads);
+	} else if (o->left) {
+		n = o->left < avail ? o->left : avail;
+		o->left -= n;
+	} else if (o->tail) {
+		if (mysql_outer_pass(&f, &o->tail) && o->last && !reads)
+			found = MYSQL_OUTER_LAST;
+	} else {
+		found = (__u64)mysql_outer_header(&f, reads);
+	}
+	return found << 60 | (__u64)n << 32 | f.pos;
+}
+
+/* The same at the feed's position; its packets in clear are those up to f->total then. Negative:
+ * framing is lost. */
+MYSQL_INLINE int mysql_feed_outer(struct mysql_feed *f, bool reads)
+{
+	__u64 base = (__u64)(unsigned long)f->span.base + f->pos;
+	__u64 r = mysql_outer(f->r, base, f->whole - f->pos, reads);
+
+	if (r >> 60 == MYSQL_OUTER_LOST)
+		return -1;
+	f->pos += (__u32)r;
+	f->total = f->pos + ((__u32)(r >> 32) & 0xfffffff);
+	if (!(f->r->s.flags & DBPS_WRAPPED))
+		f->total = f->whole; /* it was none */
+	return (int)(r >> 60);
+}
+
+/* ---------------------------------------------------------------- requests ahead of time ---- */
+
+/*
+ * Whether a request that is there is not the server's next act: it executes another, and nothing of
+ * its answer was sent. Of servers that read headers apart it is known that they read no request
+ * ahead; where something was sent, it may be that the end was missed.
+ */
+MYSQL_INLINE bool mysql_holds(const struct dbps_session *s)
+{
+	return s->phase > DBPS_PHASE_UNFRAMED && s->phase != DBPS_PHASE_INFILE &&
+	       s->phase != DBPS_PHASE_CHANGE_USER && s->phase != DBPS_PHASE_STREAM &&
+	       !(s->flags & (DBPS_READS_APART | DBPS_SENT | DBPS_WRAPPED));
+}
+
+/**
+ * @brief Keep where bytes are that the server comes to later.
+ * @param base Their address. @param again They are the rest of what was kept first.
+ * @return 0; -1 when there is no room, or they cannot be read.
+ */
+DBPS_STEP_FN int mysql_hold(struct dbps_record *r, __u64 base, __u32 n, __u32 again)
+{
+	struct dbps_held *held;
+	struct dbps_span span;
+	__u32 first = 0;
+
+	if (!r)
+		return -1;
+	held = r->my.held;
+	if (!(r->s.flags & DBPS_HELD))
+		__builtin_memset(held, 0, sizeof(r->my.held));
+	span.base = (__typeof__(span.base))(unsigned long)base;
+	if (dbps_span_read(&span, 0, &first, 1))
+		return -1;
+	r->s.flags |= DBPS_HELD;
+	for (int i = 0; i < DBPS_HELD_MAX; i++) {
+		if (again || !held[i].len) {
+			held[i].base = base;
+			held[i].len = n;
+			held[i].first = first;
+			return 0;
+		}
+		if (held[i].base + held[i].len == base &&
+		    (i + 1 == DBPS_HELD_MAX || !held[i + 1].len)) {
+			held[i].len += n;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/* The rest of the call is of requests ahead of time. Returns 1, as nothing more is to be done. */
+MYSQL_INLINE int mysql_hold_rest(struct mysql_feed *f, bool again)
+{
+	__u64 base = (__u64)(unsigned long)f->span.base + f->pos;
+
+	if (!mysql_hold(f->r, base, f->total - f->pos, again))
+		f->pos = f->total;
+	return 1;
+}
+
 /* A header, or a piece of a request. Returns 1 when there is nothing more to do. */
-MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f)
+MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f, bool held)
 {
 	struct dbps_stream *in = &f->r->s.in;
 	int n;
 
 	if (f->pos >= f->total)
-		return 1;
+		return f->pos >= f->whole || held || mysql_feed_outer(f, true) < 0;
+	if (!in->left && !in->hdr_have && !in->full && mysql_unlikely(mysql_holds(&f->r->s)))
+		return mysql_hold_rest(f, held);
 	if (!in->left) {
 		n = mysql_header_bytes(in, &f->span, f->pos, f->total - f->pos);
 		if (n < 0)
 			return 1;
 		f->pos += (__u32)n;
 		if (in->hdr_have < 4)
-			return 1;
+			return f->pos >= f->whole;
 		mysql_header(f->r);
 	} else {
-		n = mysql_request_bytes(f->r, &f->span, f->pos, f->total - f->pos);
+		n = mysql_request_bytes(f->r, &f->span, f->pos, f->total - f->pos,
+					held ? DBPS_NAMES_MAX : DBPS_BODY_CAP);
 		if (n <= 0)
 			return 1;
 		f->pos += (__u32)n;
 	}
 	if (!in->left && !in->full)
 		mysql_message(f->r);
-	return f->pos >= f->total;
+	return f->pos >= f->whole;
 }
 
 static int mysql_request_loop(__u32 i, struct mysql_feed *f)
 {
 	(void)i;
-	return mysql_request_piece(f);
+	return mysql_request_piece(f, false);
+}
+
+/* Of a request that was read ahead no more is kept than the struct has room for: where it is taken
+ * up, the kernel does not know the map's larger value. */
+static int mysql_held_loop(__u32 i, struct mysql_feed *f)
+{
+	(void)i;
+	return mysql_request_piece(f, true);
 }
 
 /* Bytes of a short request or answer. */
@@ -1276,7 +1687,7 @@ DBPS_STEP_FN int mysql_read_request(struct dbps_record *r, const struct dbps_spa
 
 /* Sessions that are followed in clear text, by servers that read headers apart. */
 #define MYSQL_EVERYDAY	    (DBPS_FRAMED_IN | DBPS_READS_APART)
-#define MYSQL_EVERYDAY_MASK (MYSQL_EVERYDAY | DBPS_TLS | DBPS_COMPRESSED)
+#define MYSQL_EVERYDAY_MASK (MYSQL_EVERYDAY | DBPS_TLS | DBPS_WRAPPED)
 
 /* Of an exact server one header in so many is looked at all the same. */
 #define MYSQL_HEADER_CHECK 64
@@ -1400,10 +1811,39 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
  */
 MYSQL_INLINE int mysql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
-	struct mysql_feed f = {.r = r, .span = *span, .total = n};
+	struct mysql_feed f = {.r = r, .span = *span, .whole = n, .total = mysql_total(r, 0, n)};
 
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_request_loop, &f);
 	return f.pos < n ? -1 : 0;
+}
+
+/*
+ * The server comes to what it has read ahead: up to the next request that has an answer. Returns 0;
+ * -1 when what is there is not what was read.
+ */
+MYSQL_INLINE int mysql_take_held(struct dbps_record *r)
+{
+	struct dbps_held *held = r->my.held, taken = held[0];
+	struct mysql_feed f = {.r = r};
+	__u32 first = 0;
+
+	f.span.base = (__typeof__(f.span.base))(unsigned long)taken.base;
+	f.whole = taken.len;
+	f.total = taken.len;
+	if (dbps_span_read(&f.span, 0, &first, 1) || first != taken.first)
+		return -1;
+	held[0].len = 0;
+	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_held_loop, &f);
+	if (f.pos < f.total)
+		return -1;
+	if (held[0].len)
+		return 0;
+	for (int i = 1; i < DBPS_HELD_MAX; i++)
+		held[i - 1] = held[i];
+	held[DBPS_HELD_MAX - 1].len = 0;
+	if (!held[0].len)
+		r->s.flags &= ~DBPS_HELD;
+	return 0;
 }
 
 /*
@@ -1545,6 +1985,9 @@ MYSQL_INLINE int mysql_answer_window(struct mysql_feed *f)
 	f->pos += taken;
 	if (found)
 		dbps_on_found(f->r, (int)found);
+	/* Compression begins behind the OK of the login. */
+	if (found & MYSQL_FOUND_LOGIN && f->r->s.flags & DBPS_COMPRESSED)
+		f->total = f->pos;
 	return (int)taken;
 }
 
@@ -1572,7 +2015,7 @@ MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
 			n = 1;
 		else if (got && n > 64)
 			n = 64;
-		if (dbps_span_read(&f->span, f->pos, f->r->head.b + got,
+		if (dbps_span_read(&f->span, f->pos, f->r->my.head.b + got,
 				   n > DBPS_HEAD_MAX ? DBPS_HEAD_MAX : n))
 			return -1;
 	}
@@ -1582,31 +2025,37 @@ MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
 	return 0;
 }
 
-/* Whether the packets that the server sends are looked at. */
-MYSQL_INLINE bool mysql_follows_answers(const struct dbps_session *s)
-{
-	return s->phase != DBPS_PHASE_UNKNOWN && s->phase != DBPS_PHASE_CLOSED &&
-	       s->phase != DBPS_PHASE_UNFRAMED && !(s->flags & (DBPS_TLS | DBPS_COMPRESSED));
-}
-
 /* Packets at the feed's position. Returns 1 when there is nothing more to do. */
 MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 {
 	struct dbps_stream *out = &f->r->s.out;
 	int n;
 
-	if (f->pos >= f->total || !mysql_follows_answers(&f->r->s))
-		return 1;
-	if (!out->left && !out->hdr_have && !out->full) {
-		n = mysql_answer_window(f);
-		if (n)
+	if (f->pos >= f->total) {
+		if (f->pos >= f->whole)
+			return 1;
+		n = mysql_feed_outer(f, false);
+		if (n == MYSQL_OUTER_LAST && f->r->s.phase > DBPS_PHASE_IDLE)
+			dbps_on_found(f->r, MYSQL_FOUND_END);
+		if (n != MYSQL_OUTER_PACKET)
 			return n < 0;
+	} else {
+		if (!mysql_follows_answers(&f->r->s)) {
+			f->pos = f->total;
+			return f->pos >= f->whole;
+		}
+		if (!out->left && !out->hdr_have && !out->full) {
+			n = mysql_answer_window(f);
+			if (n)
+				return n < 0;
+		}
+		if (mysql_answer_piece(f))
+			return 1;
+		if (out->left || out->hdr_have || out->full)
+			return 0;
 	}
-	if (mysql_answer_piece(f))
-		return 1;
-	if (out->left || out->hdr_have || out->full)
-		return 0;
-	n = mysql_answer(&f->r->s, &f->r->head, out->got < DBPS_HEAD_MAX ? out->got : DBPS_HEAD_MAX,
+	n = mysql_answer(&f->r->s, &f->r->my.head,
+			 out->got < DBPS_HEAD_MAX ? out->got : DBPS_HEAD_MAX,
 			 out->got < MYSQL_PACKET_FULL ? out->got : MYSQL_PACKET_FULL);
 	out->got = 0;
 	if (n)
@@ -1628,10 +2077,15 @@ static int mysql_answer_loop(__u32 i, struct mysql_feed *f)
 MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span, __u32 n, __u32 pos,
 			    struct dbps_window *window)
 {
-	struct mysql_feed f = {.r = r, .window = window, .span = *span, .total = n, .pos = pos};
+	struct mysql_feed f = {.r = r,
+			       .window = window,
+			       .span = *span,
+			       .whole = n,
+			       .total = mysql_total(r, pos, n),
+			       .pos = pos};
 
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_answer_loop, &f);
-	return f.pos < n && mysql_follows_answers(&r->s) ? -1 : 0;
+	return f.pos < n ? -1 : 0;
 }
 
 #endif

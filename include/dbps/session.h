@@ -94,7 +94,12 @@ enum dbps_flag {
 				   taken */
 	DBPS_READS_AHEAD = 1 << 26, /* PostgreSQL: the server reads on while a statement executes: a
 				       pooler, which serves all sessions in one process */
+	DBPS_OB20 = 1 << 28,	/* its packets are inside of OceanBase's (protocol.md 2.5) */
+	DBPS_HELD = 1 << 27,	/* the server has read requests that it comes to later */
 };
+
+/* Packets inside of outer ones: the compressed protocol's, or OceanBase's. */
+#define DBPS_WRAPPED (DBPS_COMPRESSED | DBPS_OB20)
 
 /* Framing of one direction: MySQL packets are u24 length, u8 sequence, payload (protocol.md 1.1).
  * PostgreSQL messages are u8 type, u32 length, body (4.2): the type is in `seq`, and hdr_have is 0
@@ -167,6 +172,7 @@ struct dbps_session {
 	__s32 fd;	   /* the server's descriptor of the socket, as it was at first */
 	__u32 server_tgid; /* the server: tgid, or the parent of a PostgreSQL backend */
 	__u32 sqlstate;	   /* PostgreSQL: of the last error, as DBPS_SQLSTATE(); 0: none yet */
+	__u64 sent_ns;	   /* with DBPS_COMPRESSED: when the last bytes were sent */
 	char user[DBPS_USER_MAX];
 	char db[DBPS_DB_MAX];
 	char program[DBPS_PROGRAM_MAX];
@@ -242,13 +248,42 @@ struct dbps_usage {
 	__u64 write_bytes; /* to be written to disks */
 };
 
+/* The outer packets of one direction (protocol.md 1.10, 2.5). */
+struct dbps_outer {
+	__u32 skip;   /* bytes of the current one still to come before its inner packets */
+	__u32 left;   /* bytes of inner packets */
+	__u32 tail;   /* bytes behind them */
+	__u32 hidden; /* inner bytes that are in it compressed; 0: they are in clear */
+	__u8 hdr[36]; /* header being gathered */
+	__u8 have;    /* bytes of it so far */
+	__u8 seq;     /* of the current one; 0 begins a command */
+	__u8 blind;   /* inner framing was lost in compressed bytes, up to the next command */
+	__u8 last;    /* OceanBase says: the last one of the answer */
+};
+
+/* Bytes of requests that the server has read while it executes another: still in its memory. */
+struct dbps_held {
+	__u64 base;
+	__u32 len;   /* 0: none */
+	__u32 first; /* what its first bytes were, to see that they still are */
+};
+
+#define DBPS_HELD_MAX 4
+
+/* What the step of MySQL (mysql.h) needs besides the session. */
+struct dbps_mysql {
+	struct dbps_head head; /* of a server packet that a call cut, or that exceeds the window */
+	struct dbps_outer outer_in, outer_out; /* with DBPS_WRAPPED */
+	struct dbps_held held[DBPS_HELD_MAX];  /* with DBPS_HELD, in order */
+	__u64 pad; /* keeps what comes behind it in one line, see dbps_record.begun */
+};
+
 /* The storage of one socket: the session, and what only the kernel side needs of it. */
 struct dbps_record {
 	struct dbps_session s;
 	union {
-		struct dbps_head head; /* of a server packet that a call cut, or that exceeds the
-					  window */
-		struct dbps_pgsql pg;  /* with DBPS_PGSQL */
+		struct dbps_mysql my;
+		struct dbps_pgsql pg; /* with DBPS_PGSQL */
 	};
 	/* Of the thread, at the statement's begin; cpu_ns 0: unknown. In the line of the request's
 	 * length, which a begin writes. */

@@ -26,6 +26,10 @@
  *     from WHOLE and CUT alone.
  *  6. A server that reads apart and looks for a header has no answer to give: what was not
  *     followed has ended (session_waits). WHOLE sees that at the next request.
+ *  7. Requests ahead of time are held for servers that do not read apart, and their turn comes at
+ *     the end of a call that answers. Which packets those read that do is not told here where
+ *     packets are compressed.
+ *  8. That packets are in OceanBase's is told by a call that holds the first header.
  */
 #include "kernel.h"
 
@@ -266,6 +270,15 @@ static void same(const struct player *p, const struct player *q)
 
 /* ---------------------------------------------------------------- a run --------------------- */
 
+/* Rules 7 and 8. */
+static bool is_apart(const struct player *p, const struct player *q)
+{
+	__u32 flags = p->kernel.record->s.flags | q->kernel.record->s.flags;
+	__u32 ends = p->kind == WHOLE && q->kind == CUT ? 0 : DBPS_COMPRESSED;
+
+	return flags & (ends | DBPS_OB20 | DBPS_HELD);
+}
+
 /* Whether p and q are still to be compared. */
 static bool is_comparable(const struct player *p, const struct player *q)
 {
@@ -278,10 +291,10 @@ static void judge(struct player *p, struct player *q, bool *comparable)
 {
 	if (!*comparable)
 		return;
-	*comparable = is_comparable(p, q);
+	*comparable = is_comparable(p, q) && !is_apart(p, q);
 	if (*comparable)
 		same(p, q);
-	else if (!p->odd && !q->odd && p->ended == q->ended)
+	else if (!p->odd && !q->odd && p->ended == q->ended && !is_apart(p, q))
 		CHECK(p->kernel.unframed == q->kernel.unframed); /* 4 */
 }
 
@@ -324,7 +337,8 @@ static void begin(struct player *p, enum player_kind kind)
 	p->kernel.unframed = start == START_UNKNOWN; /* 4 */
 }
 
-/* A full packet inside of another is left out: its zeros would be four million packets. */
+/* A full packet inside of another is left out: its zeros would be four million packets; and one
+ * ahead of time, whose bytes do not stay. */
 static bool is_too_much(const struct move *move)
 {
 	bool inside = false;
@@ -333,6 +347,7 @@ static bool is_too_much(const struct move *move)
 		const struct player *p = &players[i];
 		const struct dbps_stream *out = &p->kernel.record->s.out;
 
+		inside |= p->kernel.record->s.phase > DBPS_PHASE_IDLE && move_is_read(move);
 		inside |=
 			move_is_read(move) ? p->left || p->header_have : out->left || out->hdr_have;
 	}
@@ -351,6 +366,8 @@ static void play_all(const struct move *move, bool fault)
 		bytes = memcpy(full_packet, move->bytes, move->n);
 	for (int i = 0; i < PLAYERS; i++) {
 		players[i].kernel.fault = fault;
+		players[i].kernel.buffer = moves.bytes;
+		players[i].kernel.buffer_n = moves.used;
 		play(&players[i], move, bytes, n);
 	}
 	if (move->filled)

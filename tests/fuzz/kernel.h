@@ -33,7 +33,7 @@ struct kernel {
 	__u64 now;
 	const __u8 *call; /* the bytes that the call under way moved */
 	size_t call_n;
-	const __u8 *buffer; /* what the last call read, which a PostgreSQL comes to later */
+	const __u8 *buffer; /* what was read before, which the server comes to later */
 	size_t buffer_n;
 	bool fault; /* they cannot be read */
 	struct dbps_window *window;
@@ -78,7 +78,9 @@ static void check_target(const void *dst, size_t n)
 		of_step = lies_in(dst, n, &r->pg.head, sizeof(r->pg.head)) ||
 			  lies_in(dst, n, &r->pg.call, sizeof(r->pg.call));
 	else
-		of_step = lies_in(dst, n, &r->head, sizeof(r->head));
+		of_step = lies_in(dst, n, &r->my.head, sizeof(r->my.head)) ||
+			  lies_in(dst, n, r->my.outer_in.hdr, sizeof(r->my.outer_in.hdr)) ||
+			  lies_in(dst, n, r->my.outer_out.hdr, sizeof(r->my.outer_out.hdr));
 	CHECK(lies_in(dst, n, r->s.in.hdr, 4) || lies_in(dst, n, r->s.out.hdr, 4) || of_step ||
 	      lies_in(dst, n, dbps_body(r), body));
 }
@@ -298,8 +300,10 @@ UNTRACED_END
 static void kernel_received(struct kernel *k, const __u8 *bytes, size_t n, __u64 requested)
 {
 	kernel_call(k, bytes, n);
-	k->buffer = bytes;
-	k->buffer_n = n;
+	if (!lies_in(bytes, n, k->buffer, k->buffer_n)) {
+		k->buffer = bytes;
+		k->buffer_n = n;
+	}
 	if (n != 4 || !mysql_skips_header(&k->record->s))
 		session_received(k->record, (__u64)bytes, (__u32)n, requested);
 	kernel_after(k);

@@ -98,7 +98,7 @@ static void server_reads(struct dbps_record *r, const void *bytes, size_t n, siz
 		n_skipped++;
 		return;
 	}
-	if (!mysql_everyday_request(r, &span, (__u32)n, requested))
+	if (r->s.flags & DBPS_WRAPPED || !mysql_everyday_request(r, &span, (__u32)n, requested))
 		assert_int_equal(mysql_requests(r, &span, (__u32)n), 0);
 }
 
@@ -128,7 +128,7 @@ static void server_sends(struct dbps_record *r, const void *bytes, size_t n)
 	memset(&window, 0xa5, sizeof(window));
 	r->s.flags |= DBPS_SENT;
 	if (n <= MYSQL_SHORT_ANSWER && r->s.phase >= DBPS_PHASE_FIRST && !r->s.out.left &&
-	    !r->s.out.hdr_have && !r->s.out.full) {
+	    !r->s.out.hdr_have && !r->s.out.full && !(r->s.flags & DBPS_WRAPPED)) {
 		memset(&answer, 0xa5, sizeof(answer));
 		memcpy(answer.b, bytes, n);
 		taken = mysql_everyday_answer(&r->s, &answer, (__u32)n);
@@ -186,11 +186,8 @@ static void move_bytes(struct dbps_record *r, char way, const uint8_t *bytes, si
 }
 
 /* Play a talk with each move cut at `cut`; 0: whole; SIZE_MAX: a byte at a time. */
-static struct dbps_record *play(const struct talk *t, size_t cut)
+static void play_on(struct dbps_record *r, const struct talk *t, size_t cut)
 {
-	struct dbps_record *r = new_record();
-
-	clock_ns = 0;
 	for (size_t i = 0; i < t->n; i++) {
 		const struct move *m = &t->move[i];
 
@@ -204,6 +201,14 @@ static struct dbps_record *play(const struct talk *t, size_t cut)
 			move_bytes(r, m->way, m->bytes, m->n);
 		}
 	}
+}
+
+static struct dbps_record *play(const struct talk *t, size_t cut)
+{
+	struct dbps_record *r = new_record();
+
+	clock_ns = 0;
+	play_on(r, t, cut);
 	return r;
 }
 
@@ -1008,10 +1013,182 @@ static void test_pipelined_requests_are_told_apart(void **state)
 	assert_int_equal(r->s.sequence, 2);
 	assert_int_equal(r->request.body[1], 'b');
 	assert_int_equal(n_resyncs, 0);
-	/* A request whose predecessor's answer was not seen ends that one. */
-	server_reads(r, "\x02\x00\x00\x00", 4, 0);
+	/* A request whose predecessor's answer was not seen ends that one, where none is read
+	 * ahead. */
+	r->s.flags |= DBPS_READS_APART;
+	server_reads(r, "\x02\x00\x00\x00", 4, 4);
 	assert_int_equal(n_resyncs, 1);
 	free(r);
+}
+
+/* Three requests in one call, and a fourth in the next: each begins when the one before was
+ * answered. */
+static void test_requests_read_ahead_wait_for_their_turn(void **state)
+{
+	static const uint8_t three[] = "\x02\0\0\0\x03"
+				       "a\x05\0\0\0\x19\x01\0\0\0\x02\0\0\0\x03"
+				       "b";
+	static const uint8_t fourth[] = "\x02\0\0\0\x03"
+					"c";
+	struct dbps_record *r = new_record();
+
+	(void)state;
+	r->s.phase = DBPS_PHASE_IDLE;
+	server_reads(r, three, sizeof(three) - 1, 0);
+	server_reads(r, fourth, sizeof(fourth) - 1, 0);
+	assert_int_equal(r->s.sequence, 1);
+	assert_int_equal(r->request.body[1], 'a');
+	assert_true(r->s.flags & DBPS_HELD);
+	server_sends(r, "\x07\x00\x00\x01" OK, 11);
+	assert_int_equal(mysql_take_held(r), 0);
+	assert_int_equal(r->s.sequence, 3); /* Close has no answer */
+	assert_int_equal(r->request.body[1], 'b');
+	server_sends(r, "\x07\x00\x00\x01" OK, 11);
+	assert_int_equal(mysql_take_held(r), 0);
+	assert_int_equal(r->s.sequence, 4);
+	assert_int_equal(r->request.body[1], 'c');
+	assert_false(r->s.flags & DBPS_HELD);
+	assert_int_equal(n_resyncs, 0);
+	free(r);
+}
+
+/* A packet of the compressed protocol; what is stored is `n` bytes, `plain` of them when inflated.
+ */
+static void wrap(struct talk *t, char way, uint8_t seq, const void *bytes, size_t n, size_t plain)
+{
+	struct move *m;
+
+	if (!t->n || t->move[t->n - 1].way != way || !seq)
+		t->move[t->n++] = (struct move){.way = way};
+	m = &t->move[t->n - 1];
+	m->bytes[m->n++] = (uint8_t)n;
+	m->bytes[m->n++] = (uint8_t)(n >> 8);
+	m->bytes[m->n++] = 0;
+	m->bytes[m->n++] = seq;
+	m->bytes[m->n++] = (uint8_t)plain;
+	m->bytes[m->n++] = (uint8_t)(plain >> 8);
+	m->bytes[m->n++] = 0;
+	memcpy(m->bytes + m->n, bytes, n);
+	m->n += n;
+}
+
+#define WRAP(t, way, seq, s)	    wrap(t, way, seq, s, sizeof(s) - 1, 0)
+#define HIDE(t, way, seq, n, plain) wrap(t, way, seq, "zzzzzzzzzzzzzzzzzzzz", n, plain)
+
+/* Short packets are stored, and followed as in clear; behind a compressed one the next begins anew.
+ */
+static void test_compressed_packets(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0,
+		     "\x06\0\0\0\x03"
+		     "use b");
+		WRAP(&t, '>', 1, "\x07\0\0\1" OK);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		assert_int_equal(r->s.sequence, 1);
+		assert_memory_equal(r->s.db, "b", 1);
+		free(r);
+
+		HIDE(&t, '<', 0, 20, 90);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_OPAQUE);
+		assert_int_equal(r->s.sequence, 2);
+		assert_false(r->s.flags & DBPS_HAS_TEXT);
+		free(r);
+
+		WRAP(&t, '>', 1, "\x18\0\0\1" ERROR_1064);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		assert_int_equal(r->s.last_error, 1064);
+		free(r);
+
+		WRAP(&t, '<', 0, "\x02\0\0\0\x03q");
+		HIDE(&t, '>', 1, 19, 5000);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_UNFRAMED);
+		assert_true(r->s.flags & DBPS_HAS_TEXT);
+		free(r);
+
+		WRAP(&t, '>', 2, "\xff\xff no header");
+		WRAP(&t, '<', 0, "\x02\0\0\0\x03r");
+		r = play(&t, cut);
+		assert_int_equal(r->s.sequence, 4);
+		assert_int_equal(n_broken, 0);
+		assert_int_equal(r->request.body[1], 'r');
+		free(r);
+	}
+}
+
+/* A frame of OceanBase's (2.5) around packets. */
+static void frame(struct talk *t, char way, uint8_t flags, const char *extra, const void *packets,
+		  size_t n)
+{
+	size_t extra_len = extra ? strlen(extra) + 4 : 0, payload = n + extra_len;
+	uint8_t head[31] = {(uint8_t)(payload + 28),
+			    (uint8_t)((payload + 28) >> 8),
+			    0,
+			    0,
+			    0,
+			    0,
+			    0,
+			    0xab,
+			    0x20,
+			    20};
+	struct move *m = &t->move[t->n++];
+
+	*m = (struct move){.way = way};
+	head[19] = (uint8_t)payload;
+	head[20] = (uint8_t)(payload >> 8);
+	head[23] = (uint8_t)(flags | (extra ? 1 : 0));
+	memcpy(m->bytes, head, sizeof(head));
+	m->n = sizeof(head);
+	if (extra) {
+		memcpy(m->bytes + m->n, (uint8_t[4]){(uint8_t)(extra_len - 4)}, 4);
+		memcpy(m->bytes + m->n + 4, extra, extra_len - 4);
+		m->n += extra_len;
+	}
+	memcpy(m->bytes + m->n, packets, n);
+	m->n += n + 4; /* and a checksum */
+}
+
+#define FRAME(t, way, flags, extra, s) frame(t, way, flags, extra, s, sizeof(s) - 1)
+
+static void test_oceanbase_frames(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 120; cut++) {
+		login(&t, CAPS_PLAIN, "alice@test", "shop");
+		r = play(&t, cut);
+		r->s.flags |= DBPS_OB20; /* as the first frame tells */
+		t.n = 0;
+		FRAME(&t, '<', 2, NULL,
+		      "\x06\0\0\0\x03"
+		      "use b");
+		FRAME(&t, '>', 0, "extra", "\x07\0\0\1\0\0");
+		FRAME(&t, '>', 2, NULL, "\0\2\0\0\0");
+		FRAME(&t, '<', 2, "some more", "\x02\0\0\0\x03q");
+		play_on(r, &t, cut);
+		assert_int_equal(r->s.sequence, 2);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_memory_equal(r->s.db, "b", 1);
+		assert_int_equal(r->request.body[1], 'q');
+		t.n = 0;
+		/* The answer is not understood, but it is the last frame of it. */
+		FRAME(&t, '>', 2, NULL, "\1\0\0\1\1");
+		play_on(r, &t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		assert_int_equal(n_broken, 0);
+		free(r);
+	}
 }
 
 static void test_names_that_are_too_long_are_cut_and_marked(void **state)
@@ -1088,22 +1265,6 @@ static void test_empty_request_keeps_nothing_of_the_one_before(void **state)
 	r = play_all_cuts(&t);
 	assert_int_equal(r->s.command, COM_SLEEP);
 	assert_int_equal(r->request.len, 0);
-	free(r);
-}
-
-/* Compressed packets come in the call of the OK, or after it: they are not followed either way. */
-static void test_what_is_behind_the_ok_of_a_compressed_session_is_not_followed(void **state)
-{
-	struct dbps_record *r;
-	struct talk t;
-
-	(void)state;
-	login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
-	SAY(&t, '>', 0, "not the protocol");
-	r = play(&t, 0);
-	assert_int_equal(n_broken, 0);
-	assert_true(r->s.flags & DBPS_COMPRESSED);
-	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
 	free(r);
 }
 
@@ -1198,8 +1359,9 @@ int main(void)
 		cmocka_unit_test(test_names_end_with_their_request),
 		cmocka_unit_test(test_attribute_that_is_cut_is_not_taken),
 		cmocka_unit_test(test_empty_request_keeps_nothing_of_the_one_before),
-		cmocka_unit_test(
-			test_what_is_behind_the_ok_of_a_compressed_session_is_not_followed),
+		cmocka_unit_test(test_compressed_packets),
+		cmocka_unit_test(test_oceanbase_frames),
+		cmocka_unit_test(test_requests_read_ahead_wait_for_their_turn),
 		cmocka_unit_test(test_column_count_of_nothing_is_broken),
 		cmocka_unit_test(test_garbage_is_said_to_be_broken),
 		cmocka_unit_test(test_random_bytes),
