@@ -71,6 +71,7 @@ const char *dbps_proxy(const struct dbps_row *row)
 const char *dbps_protected(const struct dbps_row *row)
 {
 	const struct dbps_session *session = row->session;
+	const struct dbps_name user = dbps_row_login(row).user;
 	const char *command = dbps_row_command(row);
 
 	if (row->own)
@@ -81,7 +82,7 @@ const char *dbps_protected(const struct dbps_row *row)
 	if (command && is_listed(protect.commands, command, FNM_CASEFOLD))
 		return "protect.commands";
 	if (session->flags & DBPS_KNOWN_LOGIN &&
-	    is_listed_bytes(protect.users, session->user, session->user_len, 0))
+	    is_listed_bytes(protect.users, user.start, user.len, 0))
 		return "protect.users";
 	if (is_listed_bytes(protect.programs, session->program, session->program_len, FNM_CASEFOLD))
 		return "protect.programs";

@@ -75,8 +75,8 @@ const struct dbps_config_key dbps_config_keys[] = {
 	 "Database user that is tried first, over the server's Unix socket and without a "
 	 "password, as Debian's root has none."},
 	{"link", "option_file", DBPS_CONFIG_TEXT, AT(link_option_file), "", "none", 0, 0,
-	 "File like my.cnf, groups [client] and [dbps], whose user and password are tried next, "
-	 "over TCP too."},
+	 "File like my.cnf, whose user and password are tried next, over TCP too: of its groups "
+	 "[client], and [dbps-NAME] for the server of that name, or else [dbps]."},
 };
 
 const size_t dbps_n_config_keys = ARRAY_SIZE(dbps_config_keys);

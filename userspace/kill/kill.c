@@ -202,7 +202,9 @@ static void learn(struct kill *kill)
 	struct dbps_link_error error;
 	struct dbps_session session;
 
-	if (!(target->session.flags & DBPS_JOINED) || !target->server ||
+	if (!(target->session.flags & DBPS_JOINED) && target->session.flags & DBPS_KNOWN_ID)
+		return;
+	if (!target->server ||
 	    (target->session.flags & DBPS_KNOWN_ID && target->session.phase != DBPS_PHASE_UNKNOWN))
 		return;
 	if (dbps_link_adopt(target->registry, target->server->index, dbps_kill_ms_left(target),

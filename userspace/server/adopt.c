@@ -53,9 +53,13 @@ int dbps_adopt_command(const char *command)
 
 bool dbps_adopt_wants(const struct dbps_session *session)
 {
-	return session->flags & DBPS_JOINED &&
-	       (~session->flags & (DBPS_KNOWN_ID | DBPS_KNOWN_LOGIN)) &&
-	       session->phase != DBPS_PHASE_CLOSED;
+	/* One whose id the greeting did not tell whole: TiDB's of 64 bits. */
+	bool half = !(session->flags & DBPS_KNOWN_ID) && session->phase >= DBPS_PHASE_IDLE;
+
+	if (session->flags & DBPS_PGSQL || session->phase == DBPS_PHASE_CLOSED)
+		return false;
+	return half || (session->flags & DBPS_JOINED &&
+			~session->flags & (DBPS_KNOWN_ID | DBPS_KNOWN_LOGIN));
 }
 
 /* --- matching --- */

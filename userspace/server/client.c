@@ -241,7 +241,7 @@ static int prepare(struct dbps_client *client)
 	mysql_optionsv(mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "dbpsd");
 	if (to->option_file) {
 		mysql_options(mysql, MYSQL_READ_DEFAULT_FILE, to->option_file);
-		mysql_options(mysql, MYSQL_READ_DEFAULT_GROUP, "dbps");
+		mysql_options(mysql, MYSQL_READ_DEFAULT_GROUP, to->group);
 	}
 	return 0;
 }

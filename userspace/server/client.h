@@ -19,6 +19,7 @@ struct dbps_client_target {
 	unsigned int port;	 /* host order */
 	const char *user;	 /* NULL: as the option file says */
 	const char *option_file; /* NULL: no password, nothing is read */
+	const char *group;	 /* of the option file, besides [client] */
 };
 
 /** @return CLOCK_MONOTONIC in nanoseconds. */

@@ -259,13 +259,34 @@ static int refuse_anonymous(struct dbps_link *link, struct dbps_client **client,
 	return -EACCES;
 }
 
+/* The group of the option file for this server: its own, [dbps-NAME], where there is one. */
+static const char *option_group(const struct dbps_link *link, const char *option_file,
+				char group[static sizeof("dbps-") + sizeof(link->name)])
+{
+	_cleanup_fclose_ FILE *file = option_file ? fopen(option_file, "re") : NULL;
+	char line[256], wanted[sizeof("[dbps-]") + sizeof(link->name)];
+
+	snprintf(wanted, sizeof(wanted), "[dbps-%s]", link->name);
+	while (file && fgets(line, sizeof(line), file)) {
+		const char *at = line + strspn(line, " \t");
+
+		if (strncmp(at, wanted, strlen(wanted)) != 0)
+			continue;
+		sprintf(group, "dbps-%s", link->name);
+		return group;
+	}
+	return "dbps";
+}
+
 /* One way to log in. On success the link's text says which, on failure why not. */
 static int attempt(struct dbps_link *link, const struct dbps_listener *listener,
 		   const char *option_file, struct dbps_client **ret_client, char *text,
 		   size_t size)
 {
+	char group[sizeof("dbps-") + sizeof(link->name)];
 	struct dbps_client_target target = {.option_file = option_file,
-					    .user = option_file ? NULL : link->user};
+					    .user = option_file ? NULL : link->user,
+					    .group = option_group(link, option_file, group)};
 	struct dbps_link_error error = {0};
 	struct dbps_client *client = NULL;
 	int r;

@@ -49,7 +49,8 @@ struct dbps_server_view {
 
 struct dbps_registry_options {
 	const char *link_user;	      /* NULL: root */
-	const char *link_option_file; /* NULL: none; my.cnf format, group [dbps] and [client] */
+	const char *link_option_file; /* NULL: none; my.cnf format, groups [client] and [dbps-NAME]
+					 or [dbps] */
 	bool link_enabled;
 };
 

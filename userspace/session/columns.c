@@ -60,11 +60,14 @@ static struct dbps_value get_id(const struct dbps_row *row)
 
 static struct dbps_value get_user(const struct dbps_row *row)
 {
+	struct dbps_name user;
+
 	if (dbps_row_logs_in(row))
 		return words(DBPS_USER_UNAUTHENTICATED);
 	if (!has(row, DBPS_KNOWN_LOGIN))
 		return null_value;
-	return bytes(row->session->user, row->session->user_len);
+	user = dbps_row_login(row).user;
+	return bytes(user.start, user.len);
 }
 
 static struct dbps_value get_host(const struct dbps_row *row)
@@ -412,9 +415,38 @@ static struct dbps_value get_note(const struct dbps_row *row)
 		return words("the database's name is cut");
 	if (row->session->lost)
 		return words("an event was lost, framing started anew");
+	if (has(row, DBPS_SPLICED_IN))
+		return words("bytes moved in a way that no tap sees");
 	if (has(row, DBPS_JOINED))
 		return words("older than dbps");
 	return null_value;
+}
+
+static struct dbps_value name_or_null(const struct dbps_row *row, struct dbps_name name)
+{
+	if (!name.len || !has(row, DBPS_KNOWN_LOGIN) || dbps_row_logs_in(row))
+		return null_value;
+	return bytes(name.start, name.len);
+}
+
+static struct dbps_value get_tenant(const struct dbps_row *row)
+{
+	return name_or_null(row, dbps_row_login(row).tenant);
+}
+
+static struct dbps_value get_cluster(const struct dbps_row *row)
+{
+	return name_or_null(row, dbps_row_login(row).cluster);
+}
+
+static struct dbps_value get_ip(const struct dbps_row *row)
+{
+	return words(row->local_address);
+}
+
+static struct dbps_value get_port(const struct dbps_row *row)
+{
+	return integer_or_null(row->session->local_port);
 }
 
 const struct dbps_column dbps_columns[] = {
@@ -526,7 +558,8 @@ const struct dbps_column dbps_columns[] = {
 	{"tls", NULL, DBPS_TYPE_INTEGER, "",
 	 "1: the connection is encrypted (TLS, or GSSAPI of PostgreSQL).", get_tls},
 	{"compressed", NULL, DBPS_TYPE_INTEGER, "",
-	 "1: the connection is compressed, its text is not known.", get_compressed},
+	 "1: the connection is compressed: of long requests begin and end are known, not the text.",
+	 get_compressed},
 	{"joined", NULL, DBPS_TYPE_INTEGER, "", "1: the connection is older than dbps.",
 	 get_joined},
 	{"framing", NULL, DBPS_TYPE_TEXT, "",
@@ -577,6 +610,15 @@ const struct dbps_column dbps_columns[] = {
 	 "that says so. NULL: it does not.",
 	 get_protected},
 	{"note", NULL, DBPS_TYPE_TEXT, "", "What else is special about the session.", get_note},
+	{"tenant", "Tenant", DBPS_TYPE_TEXT, "",
+	 "Tenant of a login user@tenant#cluster, of OceanBase's sessions. NULL: none was named.",
+	 get_tenant},
+	{"cluster", "Cluster", DBPS_TYPE_TEXT, "", "Cluster of such a login, without its id.",
+	 get_cluster},
+	{"ip", "Ip", DBPS_TYPE_TEXT, "",
+	 "Address of the server's end of the connection. NULL over Unix sockets.", get_ip},
+	{"port", "Port", DBPS_TYPE_INTEGER, "", "Port of the server's end of the connection.",
+	 get_port},
 };
 
 const size_t dbps_n_columns = ARRAY_SIZE(dbps_columns);

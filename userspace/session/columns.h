@@ -19,7 +19,8 @@ struct dbps_value {
 
 struct dbps_column {
 	const char *name;  /* lower case: the JSON key */
-	const char *title; /* heading of SHOW PROCESSLIST for the first eight, else NULL */
+	const char *title; /* heading of SHOW PROCESSLIST for the first eight, and for those that
+			      it adds for OceanBase; else NULL */
 	enum dbps_type type;
 	const char *unit; /* "s", "ms", "bytes", "" */
 	const char *help;

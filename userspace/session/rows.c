@@ -28,7 +28,7 @@ struct reading {
 	size_t n_views;
 	struct dbps_server_view own;
 	const struct dbps_server_view
-		*last; /* most sessions are the same server's as the one before */
+		*last;	   /* most sessions are the same server's as the one before */
 	unsigned int want; /* enum dbps_rows_want */
 };
 
@@ -39,6 +39,8 @@ uint64_t dbps_row_id(const struct dbps_session *session, uint32_t server)
 		return DBPS_ID_UNKNOWN | session->cookie;
 	if (server == DBPS_OWN_INDEX)
 		return session->id;
+	if (session->id > UINT32_MAX) /* TiDB's of 64 bits (protocol.md 1.2) */
+		return DBPS_ID_UNKNOWN | session->cookie;
 	return (uint64_t)server << 32 | session->id;
 }
 
@@ -111,19 +113,36 @@ static void set_host(const struct dbps_session *s, char *host)
 	*put_number(at, s->remote_port) = '\0';
 }
 
+/* The same of the server's end, without the port. */
+static void set_local_address(const struct dbps_session *s, char *text)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (s->family == DBPS_FAMILY_INET)
+		*put_ipv4(text, s->local_addr) = '\0';
+	else if (s->family == DBPS_FAMILY_INET6 &&
+		 memcmp(s->local_addr, mapped, sizeof(mapped)) == 0)
+		*put_ipv4(text, s->local_addr + sizeof(mapped)) = '\0';
+	else if (s->family != DBPS_FAMILY_INET6 ||
+		 !inet_ntop(AF_INET6, s->local_addr, text, INET6_ADDRSTRLEN))
+		text[0] = '\0';
+}
+
 /* ---------------------------------------------------------------- info ---------------------- */
+
+#define UNSEEN "the server moves bytes in a way that no tap sees (io_uring, or the like)"
 
 static const char *why_no_text(const struct dbps_session *s)
 {
 	if (dbps_session_is_dark(s))
 		return "the connection is encrypted (TLS), and its library is not read: see dbps "
 		       "doctor";
-	if (s->flags & DBPS_COMPRESSED)
-		return "the connection is compressed";
+	if (s->phase == DBPS_PHASE_OPAQUE)
+		return "the request was sent compressed";
+	if (s->flags & DBPS_SPLICED_IN && !(s->flags & DBPS_FRAMED_IN))
+		return UNSEEN;
 	if (s->flags & DBPS_EXECUTES)
 		return "the text of the prepared statement is not known";
-	if (s->flags & DBPS_SPLICED_IN)
-		return "the request was read in a way that no tap sees";
 	if (s->flags & DBPS_JOINED && !(s->flags & DBPS_FRAMED_IN))
 		return "the statement is older than dbps";
 	return "the command has no text";
@@ -219,6 +238,13 @@ static int set_prepared(struct reading *reading, struct dbps_row *row)
 	return set_info(row, text);
 }
 
+/* Whatever it does just now, nothing of it is known. */
+static bool is_unseen(const struct dbps_session *s)
+{
+	return s->flags & DBPS_SPLICED_IN && !(s->flags & DBPS_FRAMED_IN) &&
+	       s->phase == DBPS_PHASE_UNKNOWN;
+}
+
 static int set_text(struct reading *reading, struct dbps_row *row,
 		    const struct dbps_snapshot_row *raw)
 {
@@ -227,7 +253,7 @@ static int set_text(struct reading *reading, struct dbps_row *row,
 
 	if (!(reading->want & DBPS_ROWS_TEXT))
 		return 0;
-	if (dbps_session_is_dark(s))
+	if (dbps_session_is_dark(s) || is_unseen(s))
 		row->why_no_info = why_no_text(s);
 	if (!dbps_session_executes(s))
 		return 0;
@@ -239,7 +265,45 @@ static int set_text(struct reading *reading, struct dbps_row *row,
 	return 0;
 }
 
+/* ---------------------------------------------------------------- login --------------------- */
+
+/* Cut a name at the first `mark`; what is behind it. */
+static struct dbps_name cut_name(struct dbps_name *name, char mark)
+{
+	const char *at = name->len ? memchr(name->start, mark, name->len) : NULL;
+	struct dbps_name behind = {0};
+
+	if (!at)
+		return behind;
+	behind.start = at + 1;
+	behind.len = name->len - (size_t)(at + 1 - name->start);
+	name->len = (size_t)(at - name->start);
+	return behind;
+}
+
+/* user@tenant#cluster[:cluster_id], of which all but the user may be left out. */
+struct dbps_login dbps_row_login(const struct dbps_row *row)
+{
+	struct dbps_login login = {.user = {row->session->user, row->session->user_len}};
+
+	if (row->engine != DBPS_ENGINE_OCEANBASE)
+		return login;
+	login.cluster = cut_name(&login.user, '#');
+	cut_name(&login.cluster, ':');
+	login.tenant = cut_name(&login.user, '@');
+	return login;
+}
+
 /* ---------------------------------------------------------------- rows ---------------------- */
+
+/* By the connection id; a client knows the lower half of TiDB's of 64 bits, and so does a greeting.
+ */
+static bool is_link(const struct dbps_server_view *view, const struct dbps_session *s)
+{
+	bool known = s->flags & DBPS_KNOWN_ID || view->engine == DBPS_ENGINE_TIDB;
+
+	return known && view->link_id && view->link_id == (uint32_t)s->id;
+}
 
 static int fill(struct reading *reading, struct dbps_row *row, const struct dbps_snapshot_row *raw)
 {
@@ -254,13 +318,14 @@ static int fill(struct reading *reading, struct dbps_row *row, const struct dbps
 	row->server = view ? view->index : UINT32_MAX;
 	row->id = dbps_row_id(s, row->server);
 	set_host(s, row->host);
+	set_local_address(s, row->local_address);
 	if (view) {
 		static_assert(sizeof(view->name) == sizeof(row->server_name),
 			      "one length of names");
 		memcpy(row->server_name, view->name, sizeof(row->server_name));
 		row->engine = view->engine;
-		row->own = (view->link_cookie && view->link_cookie == s->cookie) ||
-			   (s->flags & DBPS_KNOWN_ID && view->link_id && view->link_id == s->id);
+		row->own =
+			(view->link_cookie && view->link_cookie == s->cookie) || is_link(view, s);
 	}
 	return set_text(reading, row, raw);
 }

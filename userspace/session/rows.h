@@ -20,8 +20,8 @@ struct dbps_rows;
 #define DBPS_SERVER_NAME_MAX 64
 
 struct dbps_row {
-	const struct dbps_session *session; /* into dbps_rows.data */
-	const struct dbps_thread_look *thread;   /* the same; UNKNOWN when it was not looked at */
+	const struct dbps_session *session;    /* into dbps_rows.data */
+	const struct dbps_thread_look *thread; /* the same; UNKNOWN when it was not looked at */
 	uint64_t id;	  /* unique over all servers of the host, see dbps_row_id() */
 	uint64_t now_ns;  /* CLOCK_MONOTONIC when the record was copied */
 	uint32_t server;  /* index in the registry; UINT32_MAX when the server is not known (yet) */
@@ -31,14 +31,15 @@ struct dbps_row {
 	bool own;	  /* a session of dbpsd itself: its control link */
 	bool info_cut;	  /* `info` is not the whole text */
 	char server_name[DBPS_SERVER_NAME_MAX];
-	char host[80]; /* as servers print it: "127.0.0.1:4711", "::1:4711", "localhost" */
-	char *info;    /* what runs, masked and trimmed, not terminated; NULL: nothing or unknown */
+	char local_address[48]; /* of the server's end; "" over Unix sockets */
+	char host[80];		/* as servers print it: "127.0.0.1:4711", "::1:4711", "localhost" */
+	char *info; /* what runs, masked and trimmed, not terminated; NULL: nothing or unknown */
 	size_t info_len;   /* bytes of it */
 	size_t info_whole; /* bytes of the whole text, before masking */
 	const char *
 		why_no_info; /* of a running statement without text, or encrypted: why; else NULL */
 	struct dbps_rows *all; /* those of the same snapshot */
-	char *owned;	     /* text that was made for `info`; NULL: it points into the snapshot */
+	char *owned; /* text that was made for `info`; NULL: it points into the snapshot */
 };
 
 struct dbps_rows {
@@ -102,6 +103,22 @@ const char *dbps_row_phase(const struct dbps_row *row);	  /* "executing", "sendi
 
 /** @return Age of the statement, or time since its end when asleep; UINT64_MAX when unknown. */
 uint64_t dbps_row_time_ns(const struct dbps_row *row);
+
+/* A part of a name: not terminated, nothing when len is 0. */
+struct dbps_name {
+	const char *start;
+	size_t len;
+};
+
+struct dbps_login {
+	struct dbps_name user, tenant, cluster;
+};
+
+/**
+ * @return The parts of its login, into the row's session. OceanBase's are `user@tenant#cluster`
+ *         (protocol.md 2.4); others have no more than a user.
+ */
+struct dbps_login dbps_row_login(const struct dbps_row *row);
 
 /** @return Whether the session has not logged in yet. */
 bool dbps_row_logs_in(const struct dbps_row *row);

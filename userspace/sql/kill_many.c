@@ -122,13 +122,14 @@ static int choose_where(struct sql_connection *connection, const struct sql_kill
 static bool is_of_user(const struct dbps_row *row, const struct sql_kill_user *user)
 {
 	const struct dbps_session *session = row->session;
+	const struct dbps_name name = dbps_row_login(row).user;
 	const char *port = session->family == DBPS_FAMILY_UNIX ? NULL : strrchr(row->host, ':');
 	size_t host_len = port ? (size_t)(port - row->host) : strlen(row->host);
 	bool any_host = !user->host || !strcmp(user->host, "%");
 
 	if (dbps_row_logs_in(row) || !(session->flags & DBPS_KNOWN_LOGIN) ||
-	    session->flags & DBPS_CUT_USER || strlen(user->name) != session->user_len ||
-	    memcmp(user->name, session->user, session->user_len) != 0)
+	    session->flags & DBPS_CUT_USER || strlen(user->name) != name.len ||
+	    memcmp(user->name, name.start, name.len) != 0)
 		return false;
 	return any_host ||
 	       (strlen(user->host) == host_len && !strncmp(user->host, row->host, host_len));

@@ -199,11 +199,12 @@ static void put_name(struct wire_writer *out, const char *name, size_t len)
 static void put_candidate(struct wire_writer *out, const struct sql_scope *scope,
 			  const struct dbps_row *row, const char *answer)
 {
+	const struct dbps_name user = dbps_row_login(row).user;
 	uint64_t idle_ns = dbps_row_time_ns(row);
 
 	wire_begin(out);
 	wire_put_integer(out, sql_scope_id(scope, row));
-	put_name(out, row->session->user, row->session->user_len);
+	put_name(out, user.start, user.len);
 	sql_put_string(out, row->host);
 	put_name(out, row->session->db, row->session->db_len);
 	if (idle_ns == UINT64_MAX)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "daemon/daemon.h"
 #include "mysql/result.h"
 #include "mysql/utf8.h"
 #include "sql/sessions.h"
@@ -71,7 +72,9 @@ static void put_row(struct wire_writer *out, const struct listing *listing,
 		size_t at = column_at(listing, i);
 		struct dbps_value value = sql_sessions_value(sessions, at, row);
 
-		if (at == COLUMN_INFO && !listing->full && !value.null)
+		/* OceanBase shows all of it in either list (protocol.md 2.2). */
+		if (at == COLUMN_INFO && !listing->full && !value.null &&
+		    row->engine != DBPS_ENGINE_OCEANBASE)
 			value.len = utf8_cut(value.text, value.len, DBPS_INFO_SHORT);
 		sql_put_value(out, dbps_columns[at].type, &value);
 	}
@@ -99,11 +102,29 @@ static int list_sessions(struct sql_connection *connection, const struct listing
 	return 0;
 }
 
+/* Whether the chosen server is an OceanBase. */
+static bool is_oceanbase(const struct sql_connection *connection)
+{
+	struct dbps_server_view server;
+
+	return connection->server[0] &&
+	       dbps_registry_by_name(connection->daemon->registry, connection->server, &server) ==
+		       0 &&
+	       server.engine == DBPS_ENGINE_OCEANBASE;
+}
+
 int sql_processlist(struct sql_connection *connection, bool full)
 {
+	/* protocol.md 2.2 */
+	static const char *const oceanbase[] = {"id",	"user",	 "tenant", "host", "db",  "command",
+						"time", "state", "info",   "ip",   "port"};
 	struct listing listing = {
 		.n_columns = DBPS_N_PROCESSLIST_COLUMNS, .titles = true, .full = full};
 
+	if (full && is_oceanbase(connection)) {
+		listing.names = oceanbase;
+		listing.n_columns = ARRAY_SIZE(oceanbase);
+	}
 	return list_sessions(connection, &listing);
 }
 
