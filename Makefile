@@ -135,6 +135,8 @@ $(BUILD)/tests/integration/%: tests/integration/%.c $(BUILD)/libdbpscancel.a inc
 # The library in the program, with its symbols.
 $(BUILD)/tests/integration/tls_server: SERVER_LIBS = -l:libssl.a -l:libcrypto.a
 
+$(BUILD)/tests/integration/uring_server: SERVER_LIBS = -luring
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libdbps.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
