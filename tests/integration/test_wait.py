@@ -121,7 +121,7 @@ def test_stopped(context):
 
 def test_select(context):
     """The columns work in a condition, and SHOW PROCESSLIST stays the server's."""
-    server, daemon = context.shared_pair()
+    server, daemon = context.pair()  # one to whom no other test has shown this process as a server
     client = starts(context, server, "select sleep(100)")
     waits(context, daemon, server, client.id, "futex")
     rows = daemon.query("select wait, wait_ms > 0, cpu_ms < 1000 from processlist"
