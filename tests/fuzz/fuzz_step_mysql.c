@@ -27,9 +27,10 @@
  *  6. A server that reads apart and looks for a header has no answer to give: what was not
  *     followed has ended (session_waits). WHOLE sees that at the next request.
  *  7. Requests ahead of time are held for servers that do not read apart, and their turn comes at
- *     the end of a call that answers. Which packets those read that do is not told here where
- *     packets are compressed.
+ *     the end of a call that answers. Compressed packets that a server sends unasked are taken as
+ *     they come: sessions with either are played, not compared.
  *  8. That packets are in OceanBase's is told by a call that holds the first header.
+ *  9. Where encrypted bytes are not read, records of TLS are known by calls that begin with one.
  */
 #include "kernel.h"
 
@@ -270,13 +271,14 @@ static void same(const struct player *p, const struct player *q)
 
 /* ---------------------------------------------------------------- a run --------------------- */
 
-/* Rules 7 and 8. */
+/* Rules 7 to 9. */
 static bool is_apart(const struct player *p, const struct player *q)
 {
 	__u32 flags = p->kernel.record->s.flags | q->kernel.record->s.flags;
-	__u32 ends = p->kind == WHOLE && q->kind == CUT ? 0 : DBPS_COMPRESSED;
 
-	return flags & (ends | DBPS_OB20 | DBPS_HELD);
+	return flags & (DBPS_COMPRESSED | DBPS_OB20 | DBPS_HELD) ||
+	       dbps_session_is_dark(&p->kernel.record->s) ||
+	       dbps_session_is_dark(&q->kernel.record->s);
 }
 
 /* Whether p and q are still to be compared. */
