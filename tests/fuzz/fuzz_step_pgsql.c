@@ -20,6 +20,7 @@
  *     that was not followed) the cut decides where it is found again. It has to be lost in the same
  *     move, unless bytes cannot be read: which of them are, the cut decides.
  *  4. One that looks for more although it owes an answer has lost what it did not come to.
+ *  5. Where encrypted bytes are not read, records of TLS are known by calls that begin with one.
  */
 #include "kernel.h"
 
@@ -263,11 +264,17 @@ static void same(const struct player *p, const struct player *q)
 	same_pgsql(&p->kernel.record->pg, &q->kernel.record->pg);
 }
 
+static bool is_dark(const struct player *p)
+{
+	return dbps_session_is_dark(&p->kernel.record->s);
+}
+
 static void judge(const struct player *p, const struct player *q, bool *comparable)
 {
 	if (!*comparable)
 		return;
-	*comparable = !p->odd && !q->odd; /* 4 */
+	*comparable = !p->odd && !q->odd &&	  /* 4 */
+		      !is_dark(p) && !is_dark(q); /* 5 */
 	if (!*comparable)
 		return;
 	CHECK(p->kernel.unframed == q->kernel.unframed); /* 3 */
