@@ -286,7 +286,7 @@ static bool is_comparable(const struct player *p, const struct player *q)
 {
 	return !p->kernel.unframed && !q->kernel.unframed && /* 4 */
 	       !p->odd && !q->odd &&			     /* 5 */
-	       p->ended == q->ended;			     /* 6 */
+	       !p->ended && !q->ended;			     /* 6 */
 }
 
 static void judge(struct player *p, struct player *q, bool *comparable)
@@ -296,7 +296,7 @@ static void judge(struct player *p, struct player *q, bool *comparable)
 	*comparable = is_comparable(p, q) && !is_apart(p, q);
 	if (*comparable)
 		same(p, q);
-	else if (!p->odd && !q->odd && p->ended == q->ended && !is_apart(p, q))
+	else if (!p->odd && !q->odd && !p->ended && !q->ended && !is_apart(p, q))
 		CHECK(p->kernel.unframed == q->kernel.unframed); /* 4 */
 }
 

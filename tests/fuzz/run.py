@@ -36,6 +36,8 @@ class Fuzzer:
 
     def command(self, *arguments):
         words = [f"-dict={HERE / seeds.DICTIONARIES[self.target]}", f"-artifact_prefix={self.work}/"]
+        if "FUZZ_SEED" in os.environ:  # the same inputs in the same order, as far as the time goes
+            words.append(f"-seed={os.environ['FUZZ_SEED']}")
         return [self.program, *OPTIONS, *words, *arguments]
 
     def fuzz(self, seconds):
