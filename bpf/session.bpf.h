@@ -84,6 +84,17 @@ __noinline int session_closed(struct dbps_session *s)
 	return 0;
 }
 
+/* A statement executes, and nobody reads its answer any more: the rest of it is not sent. */
+__noinline int session_unheard(struct dbps_session *s)
+{
+	if (!s)
+		return 0;
+	__builtin_memset(&s->out, 0, sizeof(s->out));
+	if (s->phase > DBPS_PHASE_UNFRAMED)
+		s->phase = DBPS_PHASE_UNFRAMED;
+	return 0;
+}
+
 static __always_inline void session_end(struct dbps_session *s, __u32 error, __u8 phase)
 {
 	mysql_end(s, bpf_ktime_get_ns(), phase);

@@ -111,6 +111,32 @@ static __always_inline void tap_closed(struct dbps_record *r)
 		plain_end(&r->s);
 }
 
+/*
+ * A send failed: the client has gone. That does not end a statement (protocol.md 3.3): MariaDB says
+ * no more, and executes the rest of a text of several statements. It ends where the server looks for
+ * the next command, or closes the socket.
+ */
+static __noinline int tap_nothing_sent(struct dbps_record *r)
+{
+	struct dbps_record *p;
+
+	if (!session_lock(r))
+		return 0;
+	p = plain_or(r);
+	if (!dbps_session_executes(&p->s)) {
+		tap_closed(r);
+		p = r;
+	} else {
+		session_unheard(&r->s);
+	}
+	session_unlock(r);
+	if (p != r && session_lock(p)) {
+		session_unheard(&p->s);
+		session_unlock(p);
+	}
+	return 0;
+}
+
 static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
 {
 	struct call call;
@@ -123,7 +149,7 @@ static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
 		return 0;
 	if (ret == -EAGAIN)
 		session_waits(&r->s, call.requested);
-	else
+	else if (plain_or(r)->s.phase != DBPS_PHASE_INFILE) /* else the statement reads it */
 		tap_closed(r);
 	session_unlock(r);
 	return 0;
@@ -600,11 +626,7 @@ static __always_inline int tap_sent(struct sock *sk, int ret)
 	if (ret <= 0) {
 		if (ret == -EAGAIN || ret == -EINTR || ret == -ERESTARTSYS || !ret)
 			return 0;
-		if (session_lock(r)) {
-			tap_closed(r);
-			session_unlock(r);
-		}
-		return 0;
+		return tap_nothing_sent(r);
 	}
 	if (tap_unknown(r, &call))
 		return tap_unseen(r);

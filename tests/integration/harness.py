@@ -144,6 +144,12 @@ def write_certificate(directory):
     return key, cert
 
 
+def ok_text(connection):
+    """The text of the OK that a PyMySQL connection got last; its length stands before it there."""
+    message = connection._result.message
+    return message[1:].decode() if message else ""
+
+
 def in_new_network(args):
     """A command line that runs `args` in a network namespace of its own, with a loopback in it."""
     need_program("unshare")
@@ -462,6 +468,25 @@ class Daemon:
         with self._console[server].cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall()
+
+    def answer(self, statement, server=None):
+        """Of a KILL and the like: the text of its OK, and its warnings."""
+        with self.connect(db=server.name if server else None) as connection, \
+                connection.cursor() as cursor:
+            cursor.execute(statement)
+            text = ok_text(connection)
+            cursor.execute("show warnings")
+            return text, cursor.fetchall()
+
+    def answer_text(self, statement, server=None):
+        """The text of its OK, or else of its warnings."""
+        text, warnings = self.answer(statement, server)
+        return text or str(warnings)
+
+    def running(self, server, client, text):
+        """A client (wire.py) asks for a statement: its row once that executes."""
+        client.send_command(wire.QUERY, text.encode())
+        return self.wait_session(server, client.id, text, lambda row: row["info"])
 
     def processlist(self, server):
         """{id: (user, host, db, command, info)} of one server."""

@@ -16,7 +16,7 @@ import time
 
 import pymysql
 
-from harness import check, check_equal, stop_process, wait
+from harness import check, check_equal, ok_text, stop_process, wait
 
 import wire
 
@@ -36,11 +36,6 @@ def pair(t):
 def login(t, server, tcp, **kwargs):
     w = t.keep(server.wire(tcp=tcp, **kwargs))
     return w.login(*(("app", "secret") if tcp else ("root",)))
-
-
-def running(daemon, server, w, text):
-    w.send_command(wire.QUERY, text.encode())
-    return daemon.wait_session(server, w.id, text, lambda r: r["info"])
 
 
 def reset(w):
@@ -79,7 +74,7 @@ def test_a_client_that_goes_leaves_an_orphan(t):
     for tcp, leave, how in ((True, lambda w: w.sock.close(), "closed"), (True, reset, "reset"),
                             (False, lambda w: w.sock.close(), "closed")):
         w = login(t, server, tcp)
-        running(daemon, server, w, CPU_BOUND)
+        daemon.running(server, w, CPU_BOUND)
         check(w.id not in orphans(daemon, server), "an orphan while the client is there")
         check_equal(daemon.session(server, w.id)["orphan"], None, "its column")
         leave(w)
@@ -121,7 +116,7 @@ def test_a_half_closed_client_is_told_apart_where_it_can_be(t):
         holder.query("begin")
         holder.query("update alpha.t set v = 5 where id = 1")
         w = login(t, server, tcp)
-        running(daemon, server, w, "update alpha.t set v = 6 where id = 1")
+        daemon.running(server, w, "update alpha.t set v = 6 where id = 1")
         w.sock.shutdown(socket.SHUT_WR)
         if tcp:
             check_equal(wait_orphan(daemon, server, w.id, "half")["orphan"], "closed", "TCP")
@@ -135,10 +130,38 @@ def test_a_half_closed_client_is_told_apart_where_it_can_be(t):
 def test_an_orphan_that_looks_ends_by_itself(t):
     server, daemon = pair(t)
     w = login(t, server, True)
-    running(daemon, server, w, "select sleep(60)")
+    daemon.running(server, w, "select sleep(60)")
     w.sock.close()
     wait_orphan(daemon, server, w.id, "asleep")
     daemon.wait_gone(server, w.id)
+
+
+def check_goes_on(server, daemon, w):
+    """The client of a text of two statements goes while the first waits for a row: the second is listed
+    as the server has it, as an orphan, and KILL ends it."""
+    server.run("create database if not exists alpha",
+               "create or replace table alpha.u (id int primary key) engine=innodb",
+               "insert into alpha.u values (1)", "begin", "update alpha.u set id = 2")
+    daemon.running(server, w, f"update alpha.u set id = 3; {CPU_BOUND}")
+    reset(w)
+    wait_orphan(daemon, server, w.id, "waiting")
+    server.run("rollback")
+    wait(lambda: CPU_BOUND in str(server.processlist().get(w.id)), "the server to go on")
+    row = daemon.session(server, w.id)
+    check_equal((row["command"], row["state"]), ("Query", "ACTIVE"), "it goes on")
+    check(row["orphan"], f"no orphan: {row}")
+    check_equal(row["framing"], "exact", "its framing")
+    answer = daemon.answer_text(f"kill query {w.id}", server)
+    check(answer.startswith("confirmed: session closed, and statement"), answer)
+    check_equal(daemon.session(server, w.id), None, "it in the list of dbps")
+    daemon.wait_equal(server)
+
+
+def test_what_goes_on_without_its_client_is_listed(t):
+    """MariaDB executes the rest of a text of several statements, though what it says is not taken."""
+    server, daemon = pair(t)
+    for tcp in (True, False):
+        check_goes_on(server, daemon, login(t, server, tcp))
 
 
 def test_dbps_orphans(t):
@@ -146,7 +169,7 @@ def test_dbps_orphans(t):
     check_equal(json.loads(daemon.dbps("orphans", "--json", "--server", server.name).stdout), [],
                 "orphans of a quiet server")
     w = login(t, server, True)
-    running(daemon, server, w, CPU_BOUND)
+    daemon.running(server, w, CPU_BOUND)
     reset(w)
     wait_orphan(daemon, server, w.id, "reset")
     rows = json.loads(daemon.dbps("orphans", "--json", "--server", server.name).stdout)
@@ -165,12 +188,12 @@ def test_orphans_can_be_killed(t):
         for tcp, leave in ((True, lambda w: w.sock.close()), (True, reset),
                            (False, lambda w: w.sock.close())):
             w = login(t, server, tcp)
-            running(daemon, server, w, LONG)
+            daemon.running(server, w, LONG)
             leave(w)
             row = wait_orphan(daemon, server, w.id, form)
             left[w.id] = ("tcp " if tcp else "unix ") + row["orphan"]
         bystander = login(t, server, True)
-        running(daemon, server, bystander, LONG)
+        daemon.running(server, bystander, LONG)
         with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
             cursor.execute(f"kill {form} where orphan is not null")
             rows = {r[0]: r for r in cursor.fetchall()}
@@ -228,7 +251,7 @@ def reserve(daemon, server, statement):
     with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         rows = {r[0]: r for r in cursor.fetchall()} if cursor.description else {}
-        message = connection._result.message[1:].decode() if not cursor.description else ""
+        message = ok_text(connection) if not cursor.description else ""
         cursor.execute("show warnings")
         return rows, [r[2] for r in cursor.fetchall()], message
 
@@ -250,7 +273,7 @@ def test_reserve_makes_room_in_a_full_server(t):
     in_transaction, busy, idle = kept[0], kept[1], kept[2:]
     in_transaction.query("begin")
     in_transaction.query("update alpha.t set v = 2 where id = 1")
-    running(daemon, server, busy, "select sleep(60)")
+    daemon.running(server, busy, "select sleep(60)")
     rows, warnings, _ = reserve(daemon, server, "reserve 2 dry run")
     check_equal((list(rows), warnings), ([idle[0].id, idle[1].id], []), "the dry run")
     check_equal({r[6] for r in rows.values()}, {"would be dropped"}, "its answers")
@@ -331,16 +354,9 @@ def priority(tid):
             _libc.syscall(IOPRIO_GET, 1, tid))
 
 
-def statement(daemon, server, text):
-    """The message of an OK."""
-    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
-        cursor.execute(text)
-        return connection._result.message[1:].decode()
-
-
 def refused(daemon, server, text):
     try:
-        statement(daemon, server, text)
+        daemon.answer_text(text, server)
     except pymysql.err.MySQLError as error:
         return error.args
     check(False, f"{text}: not refused")
@@ -349,11 +365,11 @@ def refused(daemon, server, text):
 
 def demote(daemon, server, w, text=CPU_BOUND):
     """Start a statement and demote it: (its thread, the priority it had)."""
-    row = running(daemon, server, w, text)
+    row = daemon.running(server, w, text)
     check_equal(row["demoted"], 0, "the column before")
     before = priority(row["tid"])
     check_equal(before[0], SCHED_OTHER, "the policy before")
-    answer = statement(daemon, server, f"demote {row['id']}")
+    answer = daemon.answer_text(f"demote {row['id']}", server)
     check(answer.startswith("demoted: statement"), answer)
     policy, nice, ioprio = priority(row["tid"])
     check_equal((policy, nice, ioprio), (SCHED_IDLE, before[1], IDLE_CLASS), "its priority")
@@ -388,14 +404,14 @@ def test_demote_lasts_as_long_as_the_statement(t):
         holder.query("update alpha.t set v = 5 where id = 1")
         w = login(t, server, tcp)
         tid, before = demote(daemon, server, w, "update alpha.t set v = 6 where id = 1")
-        answer = statement(daemon, server, f"demote {w.id}")
+        answer = daemon.answer_text(f"demote {w.id}", server)
         check(answer.startswith("demoted: statement 1 already"), answer)
         check(os.path.exists(kept_file(daemon)), "what is kept")
         holder.query("rollback")
         w.results()
         took = wait_priority(tid, before, "the statement ended")
         t.note(f"given back within {took:.1f} ms of the end")
-        row = running(daemon, server, w, LONG)
+        row = daemon.running(server, w, LONG)
         check_equal((row["tid"], row["demoted"], priority(tid)), (tid, 0, before), "the next one")
         server.run(f"kill {w.id}")
         wait(lambda: not os.path.exists(kept_file(daemon)), "nothing to be kept")
@@ -405,18 +421,18 @@ def test_demote_ends_with_a_kill_and_with_restore(t):
     server, daemon = pair(t)
     w = login(t, server, True)
     tid, before = demote(daemon, server, w)
-    statement(daemon, server, f"kill query {w.id}")
+    daemon.answer_text(f"kill query {w.id}", server)
     finish(w)
     wait_priority(tid, before, "KILL QUERY")
     tid, before = demote(daemon, server, w, "select benchmark(100000000, md5('x')), 2")
-    answer = statement(daemon, server, f"restore {w.id}")
+    answer = daemon.answer_text(f"restore {w.id}", server)
     check(answer.startswith("restored"), answer)
     check_equal((priority(tid), daemon.session(server, w.id)["demoted"]), (before, 0), "RESTORE")
-    answer = statement(daemon, server, f"restore {w.id}")
+    answer = daemon.answer_text(f"restore {w.id}", server)
     check(answer.startswith("missed"), answer)
-    answer = statement(daemon, server, f"demote {w.id}")
+    answer = daemon.answer_text(f"demote {w.id}", server)
     check(answer.startswith("demoted"), answer)
-    statement(daemon, server, f"kill {w.id}")
+    daemon.answer_text(f"kill {w.id}", server)
     wait_priority(tid, before, "KILL")
 
 
@@ -441,21 +457,21 @@ def test_demote_ends_when_the_client_goes(t):
 def test_demote_keeps_what_the_thread_had(t):
     server, daemon = t.pair()  # its threads go on to other connections as this test leaves them
     w = login_root(t, server)
-    row = running(daemon, server, w, CPU_BOUND)
+    row = daemon.running(server, w, CPU_BOUND)
     tid = row["tid"]
     os.setpriority(os.PRIO_PROCESS, tid, 5)
     os.sched_setscheduler(tid, SCHED_BATCH, os.sched_param(0))
     _libc.syscall(IOPRIO_SET, 1, tid, 2 << 13 | 6)
     before = priority(tid)
     check_equal(before, (SCHED_BATCH, 5, 2 << 13 | 6), "as it was set")
-    statement(daemon, server, f"demote {w.id}")
+    daemon.answer_text(f"demote {w.id}", server)
     check_equal(priority(tid), (SCHED_IDLE, 5, IDLE_CLASS), "demoted")
-    statement(daemon, server, f"restore {w.id}")
+    daemon.answer_text(f"restore {w.id}", server)
     check_equal(priority(tid), before, "restored")
     # Somebody else's word counts.
-    statement(daemon, server, f"demote {w.id}")
+    daemon.answer_text(f"demote {w.id}", server)
     os.sched_setscheduler(tid, SCHED_OTHER, os.sched_param(0))
-    statement(daemon, server, f"kill query {w.id}")
+    daemon.answer_text(f"kill query {w.id}", server)
     finish(w)
     wait(lambda: not os.path.exists(kept_file(daemon)), "it to be over")
     check_equal(priority(tid)[0], SCHED_OTHER, "what somebody else had set")
@@ -473,18 +489,18 @@ def test_demote_refuses_what_it_cannot_do(t):
                     (1094, "Unknown thread id: 99999999"), word)
         check_equal(refused(daemon, server, word)[0], 1064, word)
         check_equal(refused(daemon, server, f"{word} 1 after statement")[0], 1064, word)
-    row = running(daemon, server, w, CPU_BOUND)
+    row = daemon.running(server, w, CPU_BOUND)
     os.sched_setscheduler(row["tid"], SCHED_IDLE, os.sched_param(0))
     code, text = refused(daemon, server, f"demote {w.id}")
     check(code == 1105 and "idle priority, and not by this dbpsd" in text, text)
     os.sched_setscheduler(row["tid"], SCHED_OTHER, os.sched_param(0))
-    statement(daemon, server, f"kill {w.id}")
+    daemon.answer_text(f"kill {w.id}", server)
 
 
 def test_demote_not_in_a_thread_pool(t):
     server, daemon = t.pair("--thread-handling=pool-of-threads")
     w = login_root(t, server)
-    row = running(daemon, server, w, "select sleep(60)")
+    row = daemon.running(server, w, "select sleep(60)")
     code, text = refused(daemon, server, f"demote {row['server_id']}")
     check(code == 1105 and "thread for each connection" in text, text)
 
@@ -533,7 +549,7 @@ def test_a_demoted_statement_that_ends_at_once(t):
         for _ in range(200):
             try:
                 cursor.execute(f"demote {w.id}")
-                answers[connection._result.message[1:].decode().split(":")[0]] += 1
+                answers[ok_text(connection).split(":")[0]] += 1
             except pymysql.err.MySQLError as error:
                 answers[error.args[1]] += 1
     stop.set()
@@ -630,7 +646,7 @@ def test_demote_storm_over_many_sessions(t):
                 continue
             try:
                 cursor.execute(f"{word} {number}")
-                answer = connection._result.message[1:].decode().split(":")[0]
+                answer = ok_text(connection).split(":")[0]
             except pymysql.err.MySQLError as error:
                 answer = str(error.args[0])
             answers[f"{word}: {answer}"] += 1
@@ -646,7 +662,7 @@ def test_demote_storm_over_many_sessions(t):
 def test_dbps_demote_and_restore(t):
     server, daemon = pair(t)
     w = login(t, server, True)
-    row = running(daemon, server, w, "select sleep(60)")
+    row = daemon.running(server, w, "select sleep(60)")
     where = ("--server", server.name)
     r = daemon.dbps("demote", str(w.id), "--reason", "let it wait", *where)
     check(r.stdout.startswith(f"{w.id}: demoted: statement 1 runs in thread {row['tid']} at"), r.stdout)
@@ -661,7 +677,7 @@ def test_dbps_demote_and_restore(t):
     check_equal(acts[3], ("/* let it wait */ demote %d" % w.id, "confirmed", "let it wait",
                           "SCHED_IDLE"), f"dbps kills: {acts}")
     check_equal([a[1] for a in acts], ["refused", "missed", "confirmed", "confirmed"], "outcomes")
-    statement(daemon, server, f"kill {w.id}")
+    daemon.answer_text(f"kill {w.id}", server)
 
 
 def test_dbps_orphans_kill(t):
@@ -670,7 +686,7 @@ def test_dbps_orphans_kill(t):
     check_equal(daemon.dbps("orphans", "--kill", "lunch", check_exit=False).returncode, 2, "no such")
     check_equal(daemon.dbps("orphans", "--dry-run", check_exit=False).returncode, 2, "no --kill")
     w = login(t, server, True)
-    running(daemon, server, w, LONG)
+    daemon.running(server, w, LONG)
     w.sock.close()
     wait_orphan(daemon, server, w.id, "closed")
     rows = json.loads(daemon.dbps("orphans", "--kill", "query", "--dry-run", "--json",
@@ -690,7 +706,7 @@ def test_kill_gives_the_priority_back_first(t):
         stop_process(server.pid)
         try:
             with contextlib.suppress(pymysql.err.MySQLError):
-                statement(daemon, server, f"{form} {w.id}")
+                daemon.answer_text(f"{form} {w.id}", server)
             check_equal(priority(tid), before, form)
             row = daemon.session(server, w.id)
             check_equal((row["info"], row["orphan"]), (LONG, "cut" if form == "kill" else None),
@@ -741,8 +757,8 @@ def test_threads_that_a_demoted_one_makes(t):
     for killed in (False, True):
         server.run("set global event_scheduler = off")
         w = login_root(t, server)
-        row = running(daemon, server, w, "call alpha.starts()")
-        statement(daemon, server, f"demote {w.id}")
+        row = daemon.running(server, w, "call alpha.starts()")
+        daemon.answer_text(f"demote {w.id}", server)
         if killed:
             daemon.stop(signal.SIGKILL)
         ((heir,),) = wait(lambda: server.run("select tid from information_schema.processlist "
@@ -756,7 +772,7 @@ def test_threads_that_a_demoted_one_makes(t):
             wait(lambda: lowered_threads(server) == {row["tid"]}, "the heir to be as others",
                  timeout=5)
             check_equal(priority(heir), (SCHED_OTHER, 0, 0), "the heir")
-            statement(daemon, server, f"restore {w.id}")
+            daemon.answer_text(f"restore {w.id}", server)
         server.run(f"kill {w.id}")
 
 
@@ -782,7 +798,7 @@ def test_demoted_and_drained(t):
     server, daemon = pair(t)
     w = login(t, server, True)
     tid, before = demote(daemon, server, w, "select sleep(1.5)")
-    answer = statement(daemon, server, f"kill {w.id} after statement")
+    answer = daemon.answer_text(f"kill {w.id} after statement", server)
     check(answer.startswith("confirmed"), answer)
     t.note(answer)
     finish(w)

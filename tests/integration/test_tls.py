@@ -12,6 +12,7 @@ import pgwire
 import wire
 from harness import BUILD, Failure, check, check_equal, free_port, make_certificate, wait
 from pgwire import PgError, bind, execute, group, parse, query, sync
+from test_emergency import check_goes_on
 
 WHY = "the connection is encrypted (TLS), and its library is not read: see dbps doctor"
 
@@ -106,7 +107,7 @@ def test_hidden_kill(t):
         daemon.wait_session(server, w.id, "the login to be over", lambda r: r["state"] == "SLEEP")
         w.send_command(wire.QUERY, b"select sleep(60)")
         daemon.wait_session(server, w.id, "the statement", is_busy)
-        answer = console(daemon, server, f"{statement} {w.id}")
+        answer = daemon.answer_text(f"{statement} {w.id}", server)
         t.note(f"{statement}: {answer}")
         check(answer.startswith("confirmed"), answer)
         try:
@@ -122,16 +123,6 @@ def test_hidden_kill(t):
             daemon.wait_idle(server, w.id)
 
 
-def console(daemon, server, statement):
-    """The answer to a KILL: the info of its OK, or its warning."""
-    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        info = connection._result.message
-        cursor.execute("show warnings")
-        warnings = cursor.fetchall()
-    return info[1:].decode() if info else str(warnings)
-
-
 def test_hidden_pg(t):
     server, daemon = postgres_pair(t, hide=b"be_tls_read")
     status, detail = doctor(daemon, server, "TLS")
@@ -143,7 +134,7 @@ def test_hidden_pg(t):
         row = daemon.wait_session(server, client.pid, "the statement", is_busy)
         check_equal((row["command"], row["info"], row["why_no_info"], row["sequence"]),
                     ("Busy", None, WHY, n), "busy")
-        answer = console(daemon, server, f"kill query {row['id']}")
+        answer = daemon.answer_text(f"kill query {row['id']}", server)
         check(answer.startswith("confirmed") and daemon.signal_word() in answer, answer)
         with contextlib.suppress(PgError):
             client.until_ready()
@@ -171,7 +162,7 @@ def test_older_is_read_from_its_next_statement(t):
             row = daemon.wait_session(server, w.id, text, lambda r: r["info"] == text)
             check_equal((row["user"], row["tls"], row["command"], row["framing"]),
                         ("app", 1, "Query", "exact"), "the row")
-            check(console(daemon, server, f"kill query {w.id}").startswith("confirmed"), "kill")
+            check(daemon.answer_text(f"kill query {w.id}", server).startswith("confirmed"), "kill")
             with contextlib.suppress(wire.ServerError):
                 w.results()
             daemon.wait_idle(server, w.id)
@@ -189,7 +180,7 @@ def check_read(t, daemon, server):
     row = daemon.wait_session(server, w.id, "the statement", lambda r: r["info"])
     check_equal((row["info"], row["user"], row["tls"], row["framing"]),
                 ("select sleep(60)", "app", 1, "exact"), "the row")
-    check(console(daemon, server, f"kill {w.id}").startswith("confirmed"), "kill")
+    check(daemon.answer_text(f"kill {w.id}", server).startswith("confirmed"), "kill")
 
 
 def test_library_of_a_container(t):
@@ -210,6 +201,13 @@ def test_library_of_a_container(t):
     server.add_user("app", "secret")
     check_equal(doctor(daemon, server, "TLS")[0], "ok", "doctor")
     check_read(t, daemon, server)
+
+
+def test_what_goes_on_without_its_client(t):
+    key, cert = make_certificate(t)
+    server, daemon = t.pair(f"--ssl-key={key}", f"--ssl-cert={cert}")
+    server.add_user("app", "secret")
+    check_goes_on(server, daemon, encrypted(t, server))
 
 
 def test_library_is_upgraded(t):
@@ -326,18 +324,18 @@ def test_pg_statement(t):
         row = daemon.wait_session(server, client.pid, "the statement", is_busy)
         check_equal((row["command"], row["info"], row["user"]), ("Query", text, "postgres"), "busy")
         check_equal(server.activity()[client.pid]["query"], text, "pg_stat_activity")
-        answer = console(daemon, server, f"kill query {row['id']}")
+        answer = daemon.answer_text(f"kill query {row['id']}", server)
         check(answer.startswith("confirmed") and daemon.signal_word() in answer, answer)
         with contextlib.suppress(PgError):
             client.until_ready()
         row = daemon.wait_idle(server, client.pid)
         check_equal(row["sqlstate"], "57014", "SQLSTATE")
-    answer = console(daemon, server, f"kill query {row['id']}")
+    answer = daemon.answer_text(f"kill query {row['id']}", server)
     check(answer.startswith("missed: nothing is running"), answer)
     check_equal(client.query("select 1"), [("1",)], "the next statement")
     client.send(query("select pg_sleep(30)"))
     row = daemon.wait_session(server, client.pid, "the statement", is_busy)
-    answer = console(daemon, server, f"kill {row['id']}")
+    answer = daemon.answer_text(f"kill {row['id']}", server)
     check(answer.startswith("confirmed: session closed"), answer)
     wait(lambda: client.pid not in server.activity(), "the backend to end")
     daemon.wait_gone(server, client.pid)
@@ -355,7 +353,7 @@ def test_pg_pipeline(t):
         row = daemon.wait_session(server, client.pid, text[:40], lambda r: is_busy(r) and (
             r["info"] or "")[:900] == text[:900])
         check_equal(row["framing"], "exact", "framing")
-        check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+        check(daemon.answer_text(f"kill query {row['id']}", server).startswith("confirmed"), "kill")
     daemon.wait_idle(server, client.pid)
 
 
@@ -369,7 +367,7 @@ def test_pg_older(t):
     row = daemon.session(server, busy.pid)
     check_equal((row["user"], row["db"], row["state"], row["info"]),
                 ("postgres", "template1", "ACTIVE", None), "busy")
-    check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+    check(daemon.answer_text(f"kill query {row['id']}", server).startswith("confirmed"), "kill")
     with contextlib.suppress(PgError):
         busy.until_ready()
     for client in (idle, busy):
@@ -378,7 +376,7 @@ def test_pg_older(t):
             client.send(query(text))
             row = daemon.wait_session(server, client.pid, text, lambda r: r["info"] == text)
             check_equal((row["tls"], row["framing"], row["user"]), (1, "exact", "postgres"), "the row")
-            check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+            check(daemon.answer_text(f"kill query {row['id']}", server).startswith("confirmed"), "kill")
             with contextlib.suppress(PgError):
                 client.until_ready()
             daemon.wait_idle(server, client.pid)

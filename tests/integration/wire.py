@@ -305,6 +305,16 @@ class Wire:
             if not status & MORE_RESULTS:
                 return out
 
+    def ending(self):
+        """How the statement under way ends: 0, the code of its error, or "closed"."""
+        try:
+            self.results()
+            return 0
+        except ServerError as error:
+            return error.code
+        except (Closed, OSError):
+            return "closed"
+
     # ------------------------------------------------------------------ commands
 
     def query(self, sql, infile=b""):

@@ -10,8 +10,9 @@
  * 3. Kills of the same statement, and kills of the same session, share an entry, and
  * each is answered with what was seen. One of another statement waits for the entry to go, which it
  * does at once, as its own statement is over.
- * 4. The socket's storage can vanish without the kernel settling the entry, as the server may close
- * a socket without reading it: a session that is in no snapshot any more has closed.
+ * 4. The socket's storage can vanish without the kernel settling the entry: a server that could not
+ * send its answer closes the socket without reading it. A session that is in no snapshot any more
+ * has closed, which is looked for soon.
  * 5. Of those that share a statement's entry one tells the server. A second one could reach it just
  * when the statement ends by the first, and so meet the next one (enactor.c, 3.).
  * 6. An idle session can begin a statement just before its socket is cut: that one is cancelled as
@@ -31,10 +32,12 @@
 #include "server/client.h"
 
 /* How long a statement that took a kill by id instead of another one may take to show it. */
-#define LATER_MS 20
+#define LATER_MS       20
+#define LATER_SLICE_MS 5
 
-#define SLICE_MIN_MS 5
+#define SLICE_MIN_MS 1
 #define SLICE_MAX_MS 200
+#define AGAIN_NS     5000000
 
 static void free_rows(struct dbps_rows **rows)
 {
@@ -445,7 +448,8 @@ void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_
 	if (!kill->target.connection && now->sequence != kill->target.session.sequence)
 		return; /* its end is about to be told */
 	kill->target.session = *now;
-	if (kill->again && !kill->target.connection && dbps_session_executes(now))
+	if (kill->again && !kill->target.connection && dbps_session_executes(now) &&
+	    dbps_clock_ns() - kill->acted_ns >= AGAIN_NS)
 		act_again(kill, errors);
 	if (kill->target.connection && errors->server == -EAGAIN && dbps_session_executes(now))
 		kill_act_server(kill, errors);
@@ -507,9 +511,9 @@ static void await_later(struct kill *kill)
 	if (!kill->inexact)
 		left_ms = kill_is_interruption(cancel->error) ? 0 : MIN(left_ms, LATER_MS);
 	for (; !cancel->struck && cancel->ended < kill->last_begun && left_ms > 0;
-	     left_ms -= SLICE_MIN_MS)
+	     left_ms -= LATER_SLICE_MS)
 		if (dbps_kernel_watch_next(target->kernel, target->session.cookie,
-					   DBPS_CANCEL_QUERY, MIN(SLICE_MIN_MS, left_ms),
+					   DBPS_CANCEL_QUERY, MIN(LATER_SLICE_MS, left_ms),
 					   cancel) == -ENOENT)
 			return;
 }

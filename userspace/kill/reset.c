@@ -43,14 +43,8 @@ static struct destroy_request make_request(const struct dbps_session *session)
 			 .sdiag_protocol = IPPROTO_TCP,
 			 .idiag_states = UINT32_MAX},
 	};
-	struct inet_diag_sockid *id = &request.diag.id;
 
-	id->idiag_sport = htons(session->local_port);
-	id->idiag_dport = htons(session->remote_port);
-	memcpy(id->idiag_src, session->local_addr, sizeof(id->idiag_src));
-	memcpy(id->idiag_dst, session->remote_addr, sizeof(id->idiag_dst));
-	id->idiag_cookie[0] = (uint32_t)session->cookie;
-	id->idiag_cookie[1] = (uint32_t)(session->cookie >> 32);
+	dbps_sock_diag_name(session, &request.diag.id);
 	return request;
 }
 
