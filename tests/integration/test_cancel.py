@@ -10,7 +10,7 @@ import pymysql
 
 from harness import check, check_equal, stop_process, wait
 from test_exact import armed
-from test_kill import kill, login, pair, running, victim_error
+from test_kill import kill, login, pair
 from test_start import bpf_file_system
 
 
@@ -42,9 +42,9 @@ def test_kills_of_one_statement_at_once(t):
     server, daemon = pair(t)
     for _ in range(5):
         w = login(t, server, True)
-        number = running(daemon, server, w, "select sleep(60)")["id"]
+        number = daemon.running(server, w, "select sleep(60)")["id"]
         answers = Kills(daemon, server, *[f"kill query {number}"] * 4).told()
-        check_equal(victim_error(w), 1317, "the victim")
+        check_equal(w.ending(), 1317, "the victim")
         check(any(a.startswith("confirmed: statement 1 interrupted") for a in answers), f"{answers}")
         for answer in answers:
             check(answer.startswith(("confirmed: statement 1 interrupted", "missed: statement 1 ",
@@ -57,11 +57,11 @@ def test_a_kill_of_the_statement_and_of_the_session_at_once(t):
     server, daemon = pair(t)
     for _ in range(5):
         w = login(t, server, True)
-        number = running(daemon, server, w, "select sleep(60)")["id"]
+        number = daemon.running(server, w, "select sleep(60)")["id"]
         by_query, by_connection = Kills(daemon, server, f"kill query {number}", f"kill {number}").told()
         check(by_connection.startswith("confirmed: session closed"), by_connection)
         check(by_query.startswith(("confirmed", "missed", "1094")), by_query)
-        check(victim_error(w) in (1317, "closed"), "the victim")
+        check(w.ending() in (1317, "closed"), "the victim")
         daemon.wait_gone(server, w.id)
     t.note(f"{by_query} | {by_connection}")
 
@@ -99,11 +99,11 @@ def test_a_kill_of_a_session_that_is_going(t):
 def test_a_kill_of_what_was_killed(t):
     server, daemon = pair(t)
     w = login(t, server, True)
-    number = running(daemon, server, w, "select sleep(60)")["id"]
+    number = daemon.running(server, w, "select sleep(60)")["id"]
     for expected in ("confirmed: statement 1 interrupted", "missed: nothing is running"):
         answer = Kills(daemon, server, f"kill query {number}").told()[0]
         check(answer.startswith(expected), answer)
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
     w.query("select sleep(0.02)")
 
 
@@ -120,7 +120,7 @@ def test_many_statements_at_once(t):
     took = time.monotonic() - began
     check_equal(len(rows), len(chosen), "statements that were chosen")
     check(all("confirmed: statement" in str(row) for row in rows), f"{rows}")
-    check_equal({victim_error(w) for w in chosen}, {1317}, "those that were chosen")
+    check_equal({w.ending() for w in chosen}, {1317}, "those that were chosen")
     left = [row[4] for row in daemon.processlist(server).values() if row[4] == "select sleep(61)"]
     check_equal(len(left), len(others), "those that were not")
     t.note(f"{len(rows)} statements in {took * 1e3:.0f} ms: {rows[0]}")
@@ -134,7 +134,7 @@ def test_what_a_dead_dbpsd_had_armed(t):
     server.add_user("app", "secret")
     daemon.wait_server(server)
     drained, killed = login(t, server, True), login(t, server, True)
-    number = running(daemon, server, drained, "select sleep(3)")["id"]
+    number = daemon.running(server, drained, "select sleep(3)")["id"]
     idle = daemon.wait_idle(server, killed.id)["id"]
     stop_process(server.pid)
     kills = Kills(daemon, server, f"kill {number} after statement", f"kill {idle}")
@@ -149,7 +149,7 @@ def test_what_a_dead_dbpsd_had_armed(t):
           any("a wait for the end of statement 1" in line for line in told), f"{told}")
     os.kill(server.pid, signal.SIGCONT)
     daemon.wait_server(server)
-    check_equal(victim_error(drained), 0, "the statement that was to be let finish")
+    check_equal(drained.ending(), 0, "the statement that was to be let finish")
     drained.query("select 1")
     daemon.wait_gone(server, killed.id)
     t.note(told[0].strip())
@@ -159,10 +159,10 @@ def test_soft_kills_are_the_servers_own(t):
     """SOFT is passed to MariaDB; nothing is done to the socket."""
     server, daemon = pair(t)
     w = login(t, server, True)
-    number = running(daemon, server, w, "select sleep(60)")["id"]
+    number = daemon.running(server, w, "select sleep(60)")["id"]
     answer = Kills(daemon, server, f"kill soft query {number}").told()[0]
     check(answer.startswith("confirmed: statement 1 interrupted") and answer.endswith("(control link)"), answer)
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
     daemon.wait_idle(server, w.id)
     answer = Kills(daemon, server, f"kill soft {number}").told()[0]
     check(answer.startswith("confirmed: session closed") and answer.endswith("(control link)"), answer)

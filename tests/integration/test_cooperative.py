@@ -12,7 +12,8 @@ import threading
 import pymysql
 
 import wire
-from harness import BUILD, DEADLINE, Failure, Skip, check, check_equal, free_port, unprivileged_user, wait
+from harness import (BUILD, DEADLINE, Failure, Skip, check, check_equal, free_port, ok_text,
+                     unprivileged_user, wait)
 
 
 class PollingServer:
@@ -59,61 +60,35 @@ def pair(t, *options, **kwargs):
     return server, daemon, w
 
 
-def ask(daemon, statement, server=None):
-    """The answer's text, and its warnings."""
-    with daemon.connect(db=server.name if server else None) as connection, \
-            connection.cursor() as cursor:
-        cursor.execute(statement)
-        message = connection._result.message[1:].decode()
-        cursor.execute("show warnings")
-        return message, cursor.fetchall()
-
-
-def begin(daemon, server, w, text):
-    w.send_command(wire.QUERY, text.encode())
-    return daemon.wait_session(server, w.id, text, lambda row: row["info"] == text)
-
-
-def error_of(w):
-    """What the statement under way ended with: 0, an error code, or "closed"."""
-    try:
-        w.results()
-        return 0
-    except wire.ServerError as error:
-        return error.code
-    except (wire.Closed, OSError):
-        return "closed"
-
-
 def test_a_statement_is_ended_by_its_server(t):
     server, daemon, w = pair(t)
-    begin(daemon, server, w, "run 60000")
-    answer, warnings = ask(daemon, f"kill query {w.id}", server)
+    daemon.running(server, w, "run 60000")
+    answer, warnings = daemon.answer(f"kill query {w.id}", server)
     check(re.fullmatch(r"confirmed: statement 1 interrupted after [0-9.]+ ms \(cooperative\)",
                        answer) and not warnings, f"{answer} {warnings}")
-    check_equal(error_of(w), 1317, "what the victim got")
+    check_equal(w.ending(), 1317, "what the victim got")
     check_equal(w.query("poll 100000"), [None], "the statement after it")
-    answer, _ = ask(daemon, f"kill query {w.id}", server)
+    answer, _ = daemon.answer(f"kill query {w.id}", server)
     check(answer.startswith("missed: nothing is running"), answer)
 
 
 def test_a_session_is_closed_by_its_server(t):
     server, daemon, w = pair(t)
-    begin(daemon, server, w, "run 60000")
-    answer, warnings = ask(daemon, f"kill {w.id}", server)
+    daemon.running(server, w, "run 60000")
+    answer, warnings = daemon.answer(f"kill {w.id}", server)
     check(re.fullmatch(r"confirmed: session closed after [0-9.]+ ms \(reset, cooperative\)",
                        answer) and not warnings, f"{answer} {warnings}")
-    check_equal(error_of(w), "closed", "what the victim got")
+    check_equal(w.ending(), "closed", "what the victim got")
     idle = server.wire(t)
     daemon.wait_idle(server, idle.id)
-    answer, _ = ask(daemon, f"kill {idle.id}", server)
+    answer, _ = daemon.answer(f"kill {idle.id}", server)
     check(answer.startswith("confirmed: session closed"), answer)
 
 
 def test_who_does_not_look_is_not_counted(t):
     server, daemon, w = pair(t, "deaf")
-    begin(daemon, server, w, "run 600000")
-    answer, warnings = ask(daemon, f"kill query {w.id}", server)
+    daemon.running(server, w, "run 600000")
+    answer, warnings = daemon.answer(f"kill query {w.id}", server)
     check(answer.startswith("pending: statement 1 still executes") and "given up" in answer and warnings,
           answer)
     check_equal(daemon.session(server, w.id)["info"], "run 600000", "what it executes after that")
@@ -125,9 +100,9 @@ def test_who_does_not_say_so_is_not_asked(t):
     w = server.wire(t)
     wait(lambda: "KILL QUERY" in ways(daemon, server), "the server to be listed")
     check("cooperative" not in str(ways(daemon, server)), str(ways(daemon, server)))
-    begin(daemon, server, w, "run 60000")
+    daemon.running(server, w, "run 60000")
     try:
-        answer = ask(daemon, f"kill query {w.id}", server)
+        answer = daemon.answer(f"kill query {w.id}", server)
     except pymysql.err.MySQLError as error:
         answer = error.args
     check(answer[0] == 1105 and "cooperative" not in answer[1], str(answer))
@@ -148,22 +123,22 @@ def test_an_unprivileged_server(t):
     server = PollingServer(t, daemon, preexec_fn=become)
     w = server.wire(t)
     wait_polls(daemon, server)
-    begin(daemon, server, w, "run 60000")
-    answer, _ = ask(daemon, f"kill query {w.id}", server)
+    daemon.running(server, w, "run 60000")
+    answer, _ = daemon.answer(f"kill query {w.id}", server)
     check(answer.startswith("confirmed") and "(cooperative)" in answer, answer)
-    check_equal(error_of(w), 1317, "what the victim got")
+    check_equal(w.ending(), 1317, "what the victim got")
 
 
 def check_dies(t, **kwargs):
     """A cancel of a daemon that is gone meets no later statement: nobody might withdraw it."""
     server, daemon, w = pair(t, **kwargs)
-    begin(daemon, server, w, "doze 1500")
+    daemon.running(server, w, "doze 1500")
     with daemon.connect(db=server.name) as killer:
         killer._execute_command(wire.QUERY, f"kill query {w.id}")
         wait(lambda: any(row[7] == f"kill query {w.id}"
                          for row in daemon.query("show full processlist", "dbps")), "the kill to wait")
         daemon.stop(signal.SIGKILL)
-    check_equal(error_of(w), 0, "what the victim got")
+    check_equal(w.ending(), 0, "what the victim got")
     check_equal(w.query("poll 100000"), [None], "the statement after it")
     # A new daemon is found at the next login.
     daemon.start()
@@ -171,9 +146,9 @@ def check_dies(t, **kwargs):
          every=0.05)
     check_equal(w.query("poll 100000"), [None], "the statement after the new daemon began")
     other = server.wire(t)
-    begin(daemon, server, other, "run 60000")
-    check(ask(daemon, f"kill query {other.id}", server)[0].startswith("confirmed"), "after the restart")
-    check_equal(error_of(other), 1317, "what the victim got")
+    daemon.running(server, other, "run 60000")
+    check(daemon.answer(f"kill query {other.id}", server)[0].startswith("confirmed"), "after the restart")
+    check_equal(other.ending(), 1317, "what the victim got")
 
 
 def test_a_daemon_that_dies(t):
@@ -226,13 +201,13 @@ def test_no_other_statement_is_ended(t):
         while not stop.is_set():
             n += 1
             w.send_command(wire.QUERY, b"poll %d" % (n % 7 * 150000))
-            got[w.id][n] = error_of(w)
+            got[w.id][n] = w.ending()
 
     def kill(w):
         with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
             while not stop.is_set():
                 cursor.execute(f"kill query {w.id}")
-                answer = connection._result.message[1:].decode()
+                answer = ok_text(connection)
                 match = re.match(r"confirmed: statement (\d+) interrupted .*\(cooperative\)", answer)
                 if match:
                     named[w.id].add(int(match[1]))
@@ -325,21 +300,21 @@ def test_a_console_statement_is_killed(t):
         t.keep(server.connect())
     for statement in ("select sleep(60)", LONG_SELECT):
         number, join = execute(t, daemon, statement)
-        answer, warnings = ask(daemon, f"kill query {number}")
+        answer, warnings = daemon.answer(f"kill query {number}")
         check("confirmed" in answer and "(cooperative)" in answer, f"{statement}: {answer} {warnings}")
         check_equal(join(), 1317, f"what {statement} got")
-    answer, _ = ask(daemon, f"kill query {number}")
+    answer, _ = daemon.answer(f"kill query {number}")
     check(answer.startswith("missed: nothing is running"), answer)
 
 
 def test_a_console_is_closed(t):
     _, daemon = t.shared_pair()
     number, join = execute(t, daemon, "select sleep(60)")
-    answer, _ = ask(daemon, f"kill {number}")
+    answer, _ = daemon.answer(f"kill {number}")
     check(answer.startswith("confirmed: session closed"), answer)
     check_equal(join(), "closed", "what the killed console got")
     _, idle = console(t, daemon)
-    answer, _ = ask(daemon, f"kill {idle}")
+    answer, _ = daemon.answer(f"kill {idle}")
     check(answer.startswith("confirmed: session closed"), answer)
 
 
@@ -349,13 +324,13 @@ def test_a_kill_that_waits_is_killed(t):
     server = PollingServer(t, daemon, "deaf")
     w = server.wire(t)
     wait_polls(daemon, server)
-    begin(daemon, server, w, "run 3000")
+    daemon.running(server, w, "run 3000")
     row = next(row for row in daemon.sessions() if row["pid"] == server.pid and row["info"])
     number, join = execute(t, daemon, f"kill query {row['id']}")
-    answer, _ = ask(daemon, f"kill query {number}")
+    answer, _ = daemon.answer(f"kill query {number}")
     check(answer.startswith("confirmed: statement ") and "interrupted" in answer, answer)
     check_equal(join(), 1317, "what the waiting KILL got")
-    check_equal(error_of(w), 0, "what the victim of that one got")
+    check_equal(w.ending(), 0, "what the victim of that one got")
 
 
 def test_a_drain_that_waits_is_killed(t):
@@ -363,13 +338,13 @@ def test_a_drain_that_waits_is_killed(t):
     daemon = t.daemon("--set", "console.kill_wait_ms=60000")
     server = PollingServer(t, daemon)
     w = server.wire(t)
-    begin(daemon, server, w, "run 3000")
+    daemon.running(server, w, "run 3000")
     row = next(row for row in daemon.sessions() if row["pid"] == server.pid and row["info"])
     number, join = execute(t, daemon, f"kill {row['id']} after statement")
-    answer, _ = ask(daemon, f"kill query {number}")
+    answer, _ = daemon.answer(f"kill query {number}")
     check(answer.startswith("confirmed: statement "), answer)
     check_equal(join(), 1317, "what the waiting KILL got")
-    check_equal(error_of(w), 0, "what the statement got")
+    check_equal(w.ending(), 0, "what the statement got")
     daemon.wait_gone(server, w.id)
 
 
@@ -427,7 +402,7 @@ def test_who_may_kill_a_console(t):
     r = as_nobody("-vv", "-e", f"kill query {theirs}").communicate(timeout=DEADLINE)[0]
     check("confirmed" in r, r)
     check("ERROR 1317" in own.communicate(timeout=DEADLINE)[0], "what nobody's own statement got")
-    ask(daemon, f"kill {number}")
+    daemon.answer(f"kill {number}")
     check_equal(join(), "closed", "root's console")
 
 

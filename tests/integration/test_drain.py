@@ -10,7 +10,7 @@ import pymysql
 from harness import check, check_equal, wait
 
 import wire
-from test_kill import kill, login, pair, running, victim_error
+from test_kill import kill, login, pair
 
 
 def closed(w):
@@ -53,7 +53,7 @@ def test_the_statement_ends_whole_and_then_the_session(t):
     server, daemon = pair(t)
     for tcp in (True, False):
         w = login(t, server, tcp)
-        row = running(daemon, server, w, "select 'whole', sleep(0.4)")
+        row = daemon.running(server, w, "select 'whole', sleep(0.4)")
         answer, warnings, _ = kill(daemon, server, f"kill {row['id']} after statement")
         check(answer.startswith("confirmed") and "after statement" in answer, f"{answer} {warnings}")
         check(b"whole" in w.results()[0][0], "the answer that was let finish")
@@ -65,13 +65,13 @@ def test_a_long_statement_is_answered_as_pending_and_closed_later(t):
     holder = login(t, server, False)
     holder.query("select get_lock('drain', 0)")
     w = login(t, server, True)
-    row = running(daemon, server, w, "select get_lock('drain', 60)")
+    row = daemon.running(server, w, "select get_lock('drain', 60)")
     answer, warnings, took = kill(daemon, server, f"kill {row['id']} after statement")
     check(warnings and "waits for the end of statement" in warnings[0][2], f"{answer} {warnings}")
     check(1500 < took < 6000, f"{took} ms")
     check(last_kill(daemon, server, w).startswith("pending"), "SHOW KILLS")
     holder.query("select release_lock('drain')")
-    check_equal(victim_error(w), 0, "the statement")
+    check_equal(w.ending(), 0, "the statement")
     check(closed(w), "the connection lives")
     wait(lambda: last_kill(daemon, server, w).startswith("confirmed"), "SHOW KILLS to tell the end")
 
@@ -129,7 +129,7 @@ def test_a_client_without_pause_loses_no_statement(t):
 def test_a_session_that_is_closed_meanwhile(t):
     server, daemon = pair(t)
     w = login(t, server, True)
-    row = running(daemon, server, w, "select sleep(60)")
+    row = daemon.running(server, w, "select sleep(60)")
     answers = []
     killer = threading.Thread(
         target=lambda: answers.append(kill(daemon, server, f"kill {row['id']} after statement")))

@@ -44,22 +44,6 @@ def check_ended(answer, code, what):
         check(answer.startswith("confirmed"), f"{what}: {answer}")
 
 
-def running(daemon, server, w, text):
-    w.send_command(wire.QUERY, text.encode())
-    return daemon.wait_session(server, w.id, text, lambda r: r["info"])
-
-
-def victim_error(w):
-    """The code that the victim gets; 0 for an ordinary end, "closed" for a lost connection."""
-    try:
-        w.results()
-        return 0
-    except wire.ServerError as error:
-        return error.code
-    except (wire.Closed, OSError):
-        return "closed"
-
-
 CPU_BOUND = "select benchmark(2000000000, md5('x'))"
 
 
@@ -74,10 +58,10 @@ def test_kill_query_interrupts_a_statement(t):
                              (1317,)),
                             (f"select get_lock('taken {tcp}', 60)", (0, 1317))):
             w = login(t, server, tcp)
-            row = running(daemon, server, w, text)
+            row = daemon.running(server, w, text)
             answer, warnings, took = kill(daemon, server, f"kill query {row['id']}")
             check(not warnings, f"{text}: {warnings} after {took} ms")
-            code = victim_error(w)
+            code = w.ending()
             check(code in codes, f"{text}: the victim got {code}")
             check_ended(answer, code, text)
             row = daemon.wait_idle(server, w.id)
@@ -91,10 +75,10 @@ def test_kill_query_of_a_lock_wait(t):
     holder.query("begin")
     holder.query("update alpha.t set v = 5 where id = 1")
     w = login(t, server, True)
-    row = running(daemon, server, w, "update alpha.t set v = 6 where id = 1")
+    row = daemon.running(server, w, "update alpha.t set v = 6 where id = 1")
     answer, _, _ = kill(daemon, server, f"kill query {row['id']}")
     check(answer.startswith("confirmed"), answer)
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
 
 
 def test_kill_query_of_a_prepared_statement(t):
@@ -105,7 +89,7 @@ def test_kill_query_of_a_prepared_statement(t):
     row = daemon.wait_session(server, w.id, "Execute", lambda r: r["command"] == "Execute")
     answer, _, _ = kill(daemon, server, f"kill query {row['id']}")
     check(answer.startswith("confirmed"), answer)
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
 
 
 def test_kill_query_of_an_idle_session_touches_nothing(t):
@@ -143,10 +127,10 @@ def test_kill_ends_a_connection_that_executes(t):
     for tcp in (True, False):
         for text in ("select sleep(60)", CPU_BOUND):
             w = login(t, server, tcp)
-            row = running(daemon, server, w, text)
+            row = daemon.running(server, w, text)
             answer, warnings, _ = kill(daemon, server, f"kill {row['id']}")
             check(answer.startswith("confirmed"), f"{answer} {warnings}")
-            check_equal(victim_error(w), "closed", f"{text}: the victim")
+            check_equal(w.ending(), "closed", f"{text}: the victim")
             wait(lambda: w.id not in server.processlist(), "the server to end it", timeout=5)
             daemon.wait_gone(server, w.id)
 
@@ -169,10 +153,10 @@ def test_kill_takes_the_id_quoted_and_in_any_case(t):
     server, daemon = pair(t)
     for form in ("KILL QUERY '%d'", "kill query \"%d\"", "Kill Query %d;", "/* c */ kill query %d -- c"):
         w = login(t, server, False)
-        row = running(daemon, server, w, "select sleep(60)")
+        row = daemon.running(server, w, "select sleep(60)")
         answer, _, _ = kill(daemon, server, form % row["id"])
         check(answer.startswith("confirmed"), f"{form}: {answer}")
-        check_equal(victim_error(w), 1317, form)
+        check_equal(w.ending(), 1317, form)
 
 
 def refused(call, *args):
@@ -199,11 +183,11 @@ def test_an_unknown_id(t):
 def test_com_process_kill(t):
     server, daemon = pair(t)
     w = login(t, server, False)
-    row = running(daemon, server, w, "select sleep(60)")
+    row = daemon.running(server, w, "select sleep(60)")
     with wire.Wire(daemon.socket) as console:
         console.login("root", db=server.name)
         console.command(wire.PROCESS_KILL, row["id"].to_bytes(4, "little"))
-    check_equal(victim_error(w), "closed", "the victim")
+    check_equal(w.ending(), "closed", "the victim")
 
 
 def test_only_the_statement_that_was_meant(t):
@@ -216,7 +200,7 @@ def test_only_the_statement_that_was_meant(t):
     def work():
         while not stop.is_set():
             w.send_command(wire.QUERY, b"select sleep(0.05)")
-            ended.append(victim_error(w))
+            ended.append(w.ending())
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -237,11 +221,11 @@ def test_only_the_statement_that_was_meant(t):
 def test_dbps_kill_and_its_exit_codes(t):
     server, daemon = pair(t)
     w = login(t, server, True)
-    running(daemon, server, w, "select sleep(60)")
+    daemon.running(server, w, "select sleep(60)")
     number = next(r["id"] for r in daemon.ps("--server", server.name) if r["server_id"] == w.id)
     r = daemon.dbps("kill", "query", str(number), "--server", server.name)
     check("confirmed" in r.stdout, r.stdout)
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
     w = login(t, server, False)
     whole = next(r["id"] for r in daemon.sessions()
                  if r["server"] == server.name and r["server_id"] == w.id)
@@ -261,7 +245,7 @@ def test_kill_while_the_server_takes_no_more_connections(t):
         except wire.ServerError:
             break
         kept.append(w)
-    row = running(daemon, server, kept[0], CPU_BOUND)
+    row = daemon.running(server, kept[0], CPU_BOUND)
     answer, warnings, took = kill(daemon, server, f"kill query {row['id']}")
     t.note(f"{answer} {warnings} ({took:.1f} ms)")
-    check_ended(answer, victim_error(kept[0]), CPU_BOUND)
+    check_ended(answer, kept[0].ending(), CPU_BOUND)

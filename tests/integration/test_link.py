@@ -8,7 +8,7 @@ import re
 import signal
 
 from harness import check, check_equal, wait
-from test_kill import login, running, victim_error
+from test_kill import login
 from test_victims import answer_of
 
 import wire
@@ -77,10 +77,10 @@ def check_doctor_tells(daemon, server, why):
 def check_kills(t, daemon, server, tcp=True):
     """A statement and a session are ended, exactly, by the link."""
     w = login(t, server, tcp)
-    row = running(daemon, server, w, "select sleep(60)")
+    row = daemon.running(server, w, "select sleep(60)")
     answer = answer_of(daemon, server, f"kill query {row['id']}")
     check(re.fullmatch(r"confirmed: statement \d+ interrupted after [\d.]+ ms \(control link\)", answer), answer)
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
     w.close()
 
 
@@ -90,14 +90,14 @@ def test_kill_when_every_connection_is_taken(t):
     victims_of(server)
     kept = fill_up(t, server)
     victim = kept[0]
-    row = running(daemon, server, victim, "select sleep(60)")
+    row = daemon.running(server, victim, "select sleep(60)")
     answer = answer_of(daemon, server, f"kill query {row['id']}")
     check(answer.startswith("confirmed: statement"), answer)
-    check_equal(victim_error(victim), 1317, "the victim")
-    row = running(daemon, server, victim, "select sleep(61)")
+    check_equal(victim.ending(), 1317, "the victim")
+    row = daemon.running(server, victim, "select sleep(61)")
     answer = answer_of(daemon, server, f"kill {row['id']}")
     check(answer.startswith("confirmed: session closed"), answer)
-    check_equal(victim_error(victim), "closed", "the victim")
+    check_equal(victim.ending(), "closed", "the victim")
     check_doctor_is_well(daemon, server)
     wait(lambda: let_in(t, server), "somebody to be let in where the victim was")
 
@@ -113,7 +113,7 @@ def test_the_link_is_lost_while_every_connection_is_taken(t):
     server, daemon = t.pair("--max-connections=10")
     victims_of(server)
     kept = fill_up(t, server)
-    busy = running(daemon, server, kept[0], "select sleep(60)")
+    busy = daemon.running(server, kept[0], "select sleep(60)")
     idle = daemon.wait_idle(server, kept[1].id)
     number = link_id(daemon, server)
     server.run(f"kill {number}")
@@ -127,7 +127,7 @@ def test_the_link_is_lost_while_every_connection_is_taken(t):
     wait_link(daemon, server, "up")
     answer = answer_of(daemon, server, f"kill query {busy['id']}")
     check(answer.startswith("confirmed: statement"), answer)
-    check_equal(victim_error(kept[0]), 1317, "the victim")
+    check_equal(kept[0].ending(), 1317, "the victim")
     check_doctor_is_well(daemon, server)
 
 
@@ -137,12 +137,12 @@ def test_the_link_is_killed_at_the_server(t):
     victims_of(server)
     for _ in range(3):
         w = login(t, server, True)
-        row = running(daemon, server, w, "select sleep(60)")
+        row = daemon.running(server, w, "select sleep(60)")
         number = link_id(daemon, server)
         server.run(f"kill {number}")
         answer = answer_of(daemon, server, f"kill query {row['id']}")
         check(answer.startswith("confirmed: statement"), answer)
-        check_equal(victim_error(w), 1317, "the victim")
+        check_equal(w.ending(), 1317, "the victim")
         wait(lambda: link_id(daemon, server) not in (0, number), "another link")
         check_doctor_is_well(daemon, server)
 
@@ -187,7 +187,7 @@ def test_the_password_of_the_link_is_changed(t):
     wait_link(daemon, server, "down", DENIED)
     check_doctor_tells(daemon, server, DENIED)
     w = login(t, server, True)
-    row = running(daemon, server, w, "select sleep(60)")
+    row = daemon.running(server, w, "select sleep(60)")
     answer = answer_of(daemon, server, f"kill query {row['id']}")
     check(answer.startswith("error 1105: KILL QUERY needs a control link") and DENIED in answer, answer)
     w.close()

@@ -108,17 +108,6 @@ def kill(daemon, server, statement):
         return affected, re.sub(r"^.(?=confirmed|missed|pending)", "", console._result.message.decode())
 
 
-def failure(client):
-    """Code of the error that a client's statement ends with; "closed" when its connection does."""
-    try:
-        client.results()
-    except wire.ServerError as error:
-        return error.code
-    except (wire.Closed, OSError):
-        return "closed"
-    return 0
-
-
 # ---------------------------------------------------------------- OceanBase
 
 
@@ -136,12 +125,12 @@ def test_the_example_of_the_manual(t):
     affected, text = kill(daemon, server, f"kill query {FIRST_ID + 1}")
     check_equal(affected, 0, "rows affected")
     check(text.startswith("confirmed: statement 1 interrupted"), text)
-    check_equal(failure(second), 1317, "the statement")
+    check_equal(second.ending(), 1317, "the statement")
     second.query("select 1")
     affected, text = kill(daemon, server, f"kill {FIRST_ID}")
     check_equal(affected, 0, "rows affected")
     check(text.startswith("confirmed: session closed"), text)
-    check(failure(first) in (1317, "closed"), "the session")
+    check(first.ending() in (1317, "closed"), "the session")
     daemon.wait_gone(server, FIRST_ID)
     t.note(text)
 
@@ -203,7 +192,7 @@ def test_the_state_while_a_kill_is_on_its_way(t):
         os.kill(server.pid, signal.SIGCONT)
         out, err = console.communicate(timeout=20)
         check_equal(console.returncode, 0, out + err)
-        check(failure(client) in (1317, "closed"), "the victim")
+        check(client.ending() in (1317, "closed"), "the victim")
 
 
 def test_its_error_answers(t):
@@ -321,7 +310,7 @@ def test_tidb_ids(t):
     execute(daemon, server, client, 'select "tidb"')
     affected, text = kill(daemon, server, f"kill query {client.id}")
     check(text.startswith("confirmed: statement 1 interrupted"), text)
-    check_equal(failure(client), 1317, "the statement")
+    check_equal(client.ending(), 1317, "the statement")
     daemon.stop()
     number = 5 << 41 | 3 << 1 | 1
     server, daemon = start(t, "tidb", first=number - 2)
@@ -331,6 +320,6 @@ def test_tidb_ids(t):
     check_equal(row["server_id"], None, "its id, of which half was greeted with")
     affected, text = kill(daemon, server, f"kill query {row['id']}")
     check(text.startswith("confirmed: statement 1 interrupted"), text)
-    check_equal(failure(client), 1317, "the statement")
+    check_equal(client.ending(), 1317, "the statement")
     rows = [r["server_id"] for r in daemon.sessions(server) if not r["own"]]
     check_equal(rows, [number], "its id, as the server told it")

@@ -10,7 +10,7 @@ import pgwire
 from harness import (Failure, become_unprivileged, check, check_equal, end_process, free_port, need_program, spawn,
                      tail, unprivileged_user, wait)
 from pgwire import PgError, bind, execute, group, message, parse, query, sync
-from test_postgres import console, is_active, refused
+from test_postgres import is_active, refused
 
 CONFIG = """[databases]
 * = host={sockets} port={port}
@@ -119,7 +119,7 @@ def test_sessions(context):
     behind = wait(lambda: [r for r in daemon.sessions(server) if is_active(r)], "it to come to the server")
     check_equal([(r["info"], r["user"], r["db"]) for r in behind], [(text, "postgres", "postgres")], "behind it")
     check(behind[0]["server_id"] in server.activity(), "that is a backend")
-    answer = console(daemon, server, f"kill query {behind[0]['id']}")
+    answer = daemon.answer_text(f"kill query {behind[0]['id']}", server)
     check(answer.startswith("confirmed"), answer)
     check_equal(refused(first), "57014", "what the client got")
     row = idle(daemon, bouncer, first)
@@ -176,9 +176,9 @@ def test_kill(context):
                                  and r["state"] == ("ACTIVE" if text else "SLEEP")], "the session")
             if text:
                 with contextlib.suppress(Exception):
-                    answer = console(daemon, bouncer, f"kill query {rows[0]['id']}")
+                    answer = daemon.answer_text(f"kill query {rows[0]['id']}", bouncer)
                     raise Failure(f"KILL QUERY: {answer}")
-            answer = console(daemon, bouncer, f"kill {rows[0]['id']}")
+            answer = daemon.answer_text(f"kill {rows[0]['id']}", bouncer)
             context.note(f"{'TCP' if tcp else 'Unix'}, {text}: {answer}")
             check(answer.startswith("confirmed: session closed"), answer)
             try:
@@ -230,5 +230,5 @@ def test_older_sessions(context):
     client.send(query("select pg_sleep(20), 'older'"))
     row = running(daemon, bouncer, client, "select pg_sleep(20), 'older'")
     check_equal(row["framing"], "exact", "framing")
-    answer = console(daemon, bouncer, f"kill {row['id']}")
+    answer = daemon.answer_text(f"kill {row['id']}", bouncer)
     check(answer.startswith("confirmed"), answer)

@@ -51,24 +51,13 @@ def test_list(context):
     tcp.close()
 
 
-def console(daemon, server, statement):
-    """The answer to a KILL: the info of its OK, or its warning."""
-    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        info = connection._result.message
-        cursor.execute("show warnings")
-        warnings = cursor.fetchall()
-    # The text is length-encoded.
-    return info[1:].decode() if info else str(warnings)
-
-
 def test_kill_query(context):
     server, daemon = pair(context)
     for tcp in (True, False):
         client = connect(context, server, tcp=tcp)
         client.send(query("select pg_sleep(30)"))
         row = daemon.wait_session(server, client.pid, "the statement to run", is_active)
-        answer = console(daemon, server, f"kill query {row['id']}")
+        answer = daemon.answer_text(f"kill query {row['id']}", server)
         context.note(answer)
         check(answer.startswith("confirmed: statement 1 interrupted") and daemon.signal_word() in answer,
               answer)
@@ -78,7 +67,7 @@ def test_kill_query(context):
         row = daemon.wait_idle(server, client.pid)
         check_equal((row["sqlstate"], row["errors"]), ("57014", 1), "the error")
         # Idle: nothing is sent, and the next statement runs.
-        answer = console(daemon, server, f"kill query {row['id']}")
+        answer = daemon.answer_text(f"kill query {row['id']}", server)
         check(answer.startswith("missed: nothing is running"), answer)
         check_equal(client.query("select 1"), [("1",)], "the next statement")
 
@@ -93,7 +82,7 @@ def test_kill_connection(context):
         if statement == "begin":
             client.until_ready()
         row = daemon.session(server, client.pid)
-        answer = console(daemon, server, f"kill {row['id']}")
+        answer = daemon.answer_text(f"kill {row['id']}", server)
         context.note(f"{statement}: {answer}")
         check(answer.startswith("confirmed: session closed") and daemon.signal_word() in answer, answer)
         if statement != "select g from generate_series(1,1e8) g":
@@ -155,13 +144,13 @@ def test_extended(context):
 
     row = running("select pg_sleep($1::float8)", bind("slow", values=["30"]), execute(), sync())
     check_equal(row["command"], "Execute", "the command")
-    answer = console(daemon, server, f"kill query {row['id']}")
+    answer = daemon.answer_text(f"kill query {row['id']}", server)
     check(answer.startswith("confirmed"), answer)
     with contextlib.suppress(PgError):
         client.until_ready()
     # The unnamed statement; then several groups in one call, each its own statement.
     row = running("select pg_sleep(30), 'unnamed'", group("select pg_sleep(30), 'unnamed'"))
-    check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+    check(daemon.answer_text(f"kill query {row['id']}", server).startswith("confirmed"), "kill")
     with contextlib.suppress(PgError):
         client.until_ready()
     before = daemon.session(server, client.pid)["sequence"]
@@ -170,7 +159,7 @@ def test_extended(context):
     for text in ("select pg_sleep(30), 'second'", "select pg_sleep(30), 'third'"):
         row = daemon.wait_session(server, client.pid, text, lambda row: row["info"] == text)
         check_equal(server.activity()[client.pid]["query"], text, "pg_stat_activity")
-        check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+        check(daemon.answer_text(f"kill query {row['id']}", server).startswith("confirmed"), "kill")
     row = daemon.wait_idle(server, client.pid)
     check_equal(row["sequence"] - before, 4, "statements")
     check_equal(row["framing"], "exact", "framing")
@@ -314,7 +303,7 @@ def running(daemon, server, client, text, *messages, word="Execute"):
                               lambda row: is_active(row) and row["info"] == text)
     check_equal(row["command"], word, "the command")
     check_equal(server.activity()[client.pid]["query"] if text else text, text, "pg_stat_activity")
-    answer = console(daemon, server, f"kill query {row['id']}")
+    answer = daemon.answer_text(f"kill query {row['id']}", server)
     check(answer.startswith("confirmed"), answer)
     check_equal(refused(client), "57014", "what the client got")
     return row
@@ -366,7 +355,7 @@ def test_errors_skip_to_sync(context):
     check_equal(refused(client), "22012", "the first")
     row = daemon.wait_session(server, client.pid, "the second to run", is_active)
     check_equal((row["info"], row["sqlstate"], row["errors"]), ("select pg_sleep(30), 'after'", "22012", 2), "second")
-    console(daemon, server, f"kill query {row['id']}")
+    daemon.answer_text(f"kill query {row['id']}", server)
     check_equal(refused(client), "57014", "the second")
     client.until_ready()
     row = daemon.wait_idle(server, client.pid)
@@ -403,7 +392,7 @@ def test_copy(context):
     check_equal(daemon.session(server, client.pid)["framing"], "exact", "framing")
     client.send(query("copy (select g, pg_sleep(g) from generate_series(0, 30, 30) g) to stdout"))
     row = daemon.wait_session(server, client.pid, "the copy", is_active)
-    check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill of a COPY")
+    check(daemon.answer_text(f"kill query {row['id']}", server).startswith("confirmed"), "kill of a COPY")
     check_equal(refused(client), "57014", "the copy")
 
 
@@ -415,7 +404,7 @@ def test_function_call(context):
     client.send(message("F", call))
     row = daemon.wait_session(server, client.pid, "the call", is_active)
     check_equal((row["command"], row["info"]), ("Function call", None), "the row")
-    check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+    check(daemon.answer_text(f"kill query {row['id']}", server).startswith("confirmed"), "kill")
     check_equal(refused(client), "57014", "the call")
     check_equal(client.query("select 1"), [("1",)], "after it")
 
@@ -474,7 +463,7 @@ def test_parallel_workers_are_their_leaders(context):
         sessions = {row["server_id"] for row in daemon.sessions(server)}
         check_equal(sessions, {client.pid, server.admin_connection.pid}, "sessions")
         row = daemon.session(server, client.pid)
-        answer = console(daemon, server, f"kill {kind} {row['id']}")
+        answer = daemon.answer_text(f"kill {kind} {row['id']}", server)
         context.note(answer)
         check(answer.startswith("confirmed"), answer)
         wait(lambda: not workers_of(server, client), "the workers to end")
@@ -498,7 +487,7 @@ def test_background_processes_are_no_sessions(context):
     check_equal((row["command"], row["user"], row["program"]), ("Binlog Dump", "postgres", "replica"), "the row")
     rows = daemon.query("kill connection where program = 'replica' dry run", server.name)
     check_equal([row[-1] for row in rows], ["protect.commands"], "what spares it")
-    answer = console(daemon, server, f"kill {row['id']}")
+    answer = daemon.answer_text(f"kill {row['id']}", server)
     check(answer.startswith("confirmed: session closed"), answer)
     wait(lambda: not server.query("select 1 from pg_stat_replication"), "the walsender to end")
 
@@ -522,7 +511,7 @@ def test_older_sessions(context):
     row = daemon.session(server, busy.pid)
     check_equal((row["state"], row["info"], row["why_no_info"], row["time"]),
                 ("ACTIVE", None, "the statement is older than dbps", None), "busy")
-    answer = console(daemon, server, f"kill query {row['id']}")
+    answer = daemon.answer_text(f"kill query {row['id']}", server)
     context.note(answer)
     check(answer.startswith("confirmed") and daemon.signal_word() in answer, answer)
     with contextlib.suppress(PgError):

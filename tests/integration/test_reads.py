@@ -5,7 +5,6 @@ import os
 import re
 import socket
 import subprocess
-import time
 import zlib
 
 import pymysql
@@ -19,12 +18,6 @@ from test_paired_list import run_pairs
 POOL = "--thread-handling=pool-of-threads"
 POOL_PAIRS = int(os.environ.get("DBPS_TEST_POOL_PAIRS", "200"))
 KILLED = (wire.Closed, OSError, pymysql.err.MySQLError)
-
-
-def kill(daemon, server, statement):
-    with daemon.connect(db=server.name) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return connection._result.message[1:].decode()
 
 
 # ---------------------------------------------------------------- MariaDB's pool of threads
@@ -41,7 +34,7 @@ def test_the_pools_kills(t):
         w = t.keep(server.wire(tcp=tcp)).login(*(("app", "secret") if tcp else ("root",)))
         w.send_command(wire.QUERY, b"select sleep(60)")
         daemon.wait_session(server, w.id, "the statement", lambda row: row["info"])
-        answer = kill(daemon, server, f"kill query {w.id}")
+        answer = daemon.answer_text(f"kill query {w.id}", server)
         check(re.match(r"confirmed: statement 1 interrupted after .* \(control link\)", answer), answer)
         try:
             w.results()
@@ -51,7 +44,7 @@ def test_the_pools_kills(t):
         w.query("select 1")
         w.send_command(wire.QUERY, b"select sleep(60)")
         daemon.wait_session(server, w.id, "the statement", lambda row: row["info"])
-        answer = kill(daemon, server, f"kill {w.id}")
+        answer = daemon.answer_text(f"kill {w.id}", server)
         check(answer.startswith("confirmed: session closed"), answer)
         try:
             w.results()
@@ -134,7 +127,7 @@ def test_sphinx(t):
     check_equal((row["rows"], row["statements"], row["start_ns"]), (len(rows), 21, seen_ns), "its end")
     check(row["end_ns"] > row["start_ns"], "its times")
     t.note(f"a search of {(row['end_ns'] - row['start_ns']) / 1e6:.0f} ms")
-    answer = kill(daemon, server, f"kill {w.id}")
+    answer = daemon.answer_text(f"kill {w.id}", server)
     check(re.match(r"confirmed: session closed after .* \(reset\)", answer), answer)
     try:
         w.query("show tables")
@@ -207,7 +200,7 @@ def test_node(t):
         client.send_command(wire.QUERY, f"select sleep(20) /* {n} */".encode())
         daemon.wait_session(server, client.id, f"statement of {n}",
                             lambda row, n=n: row["info"] == f"select sleep(20) /* {n} */")
-    answer = kill(daemon, server, f"kill {w.id}")
+    answer = daemon.answer_text(f"kill {w.id}", server)
     check(re.match(r"confirmed: session closed", answer), answer)
     try:
         w.results()
@@ -283,7 +276,7 @@ def test_compressed_sessions(t):
         for text in (b"select sleep(60)", b"select sleep(60) /* " + b"y" * 90 + b" */"):
             w.send_command(wire.QUERY, text)
             daemon.wait_session(server, w.id, "the victim", lambda row: row["state"] == "ACTIVE")
-            answer = kill(daemon, server, f"kill query {w.id}")
+            answer = daemon.answer_text(f"kill query {w.id}", server)
             check(re.match(r"confirmed: statement \d+ interrupted after .* \(control link\)", answer), answer)
             try:
                 w.results()

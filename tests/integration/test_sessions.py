@@ -2,7 +2,6 @@
 cannot be seen, which is told and not guessed."""
 
 import contextlib
-import os
 import subprocess
 import threading
 
@@ -132,9 +131,7 @@ def test_an_encrypted_session(t):
     row = daemon.wait_session(server, number, "the statement", lambda r: r["info"])
     check_equal((row["info"], row["command"], row["state"]),
                 ("select sleep(60)", "Query", "ACTIVE"), "while it runs")
-    with daemon.connect(db=server.name) as console, console.cursor() as cursor:
-        cursor.execute(f"kill query {number}")
-        answer = console._result.message[1:].decode()
+    answer = daemon.answer_text(f"kill query {number}", server)
     check(answer.startswith("confirmed"), answer)
     worker.join()
     check_equal(codes, [1317], "what the victim got")

@@ -33,23 +33,6 @@ def login(t, server, user="app", tcp=True, **kwargs):
     return w.login(user, "secret" if user == "app" else "", **kwargs)
 
 
-def running(daemon, server, w, text):
-    w.send_command(wire.QUERY, text.encode())
-    return daemon.wait_session(server, w.id, text, lambda r: r["info"])
-
-
-def victim_error(w):
-    """The code that the victim gets; 0 for an ordinary end, "closed" for a lost connection."""
-    w.sock.settimeout(10)
-    try:
-        w.results()
-        return 0
-    except wire.ServerError as error:
-        return error.code
-    except (wire.Closed, OSError):
-        return "closed"
-
-
 def lives(w):
     w.sock.settimeout(5)
     try:
@@ -86,7 +69,7 @@ def test_a_select_sees_what_the_list_shows(t):
     server, daemon = pair(t)
     a = login(t, server, db="alpha")
     b = login(t, server, "other", tcp=False, db="beta")
-    running(daemon, server, a, "select sleep(60)")
+    daemon.running(server, a, "select sleep(60)")
     daemon.wait_idle(server, b.id)
     c = console(t, daemon, server)
     rows = ask(c, f"select * from processlist where id in ({a.id}, {b.id}) order by id")
@@ -105,7 +88,7 @@ def test_a_select_sees_what_the_list_shows(t):
     check_equal(rows, [{"user": "other", "n": 1}, {"user": "app", "n": 1}], "groups")
     check_equal(daemon.dbps("kill", "query", "--server", server.name,
                             "--where", f"id = {a.id}").returncode, 0, "exit")
-    victim_error(a)
+    a.ending()
 
 
 def test_a_statement_has_one_snapshot(t):
@@ -223,16 +206,16 @@ def test_kill_where(t):
     c = console(t, daemon, server)
     a, b = login(t, server, db="alpha"), login(t, server, tcp=False, db="beta")
     idle, other = login(t, server), login(t, server, "other")
-    running(daemon, server, a, "select sleep(60) /* a */")
-    running(daemon, server, b, "select sleep(60) /* b */")
+    daemon.running(server, a, "select sleep(60) /* a */")
+    daemon.running(server, b, "select sleep(60) /* b */")
     for w in (idle, other):
         daemon.wait_idle(server, w.id)
     check_equal(outcomes(c, "kill query where user = 'app' and db = 'alpha'"),
                 {a.id: "confirmed"}, "by user and database")
-    check_equal(victim_error(a), 1317, "a")
+    check_equal(a.ending(), 1317, "a")
     check_equal(outcomes(c, "kill query where info like '%b *%' and time_ms >= 0"),
                 {b.id: "confirmed"}, "by text and time")
-    check_equal(victim_error(b), 1317, "b")
+    check_equal(b.ending(), 1317, "b")
     check_equal(outcomes(c, "kill query where user = 'app' and command <> 'Query'"), {}, "idle ones")
     check_equal(outcomes(c, f"kill where user = 'app' and id in ({idle.id}, {other.id})"),
                 {idle.id: "confirmed"}, "connections")
@@ -246,7 +229,7 @@ def test_order_and_limit(t):
     sessions = []
     for _ in range(4):
         w = login(t, server, "other")
-        running(daemon, server, w, "select sleep(60)")
+        daemon.running(server, w, "select sleep(60)")
         sessions.append(w)
     mine = f"user = 'other' and id in ({', '.join(str(w.id) for w in sessions)})"
     check_equal(outcomes(c, f"kill query where {mine} limit 0"), {}, "LIMIT 0")
@@ -256,7 +239,7 @@ def test_order_and_limit(t):
     check_equal(list(outcomes(c, f"kill query where {mine} order by id desc limit 1")),
                 [sessions[3].id], "by order")
     for w in (sessions[0], sessions[1], sessions[3]):
-        check_equal(victim_error(w), 1317, "the victim")
+        check_equal(w.ending(), 1317, "the victim")
     check_equal(ask(c, f"select id from processlist where {mine} and command = 'Query'"),
                 [{"id": sessions[2].id}], "what still runs")
     check_equal(outcomes(c, f"kill where {mine}"), {w.id: "confirmed" for w in sessions}, "all")
@@ -266,7 +249,7 @@ def test_a_dry_run_kills_nothing(t):
     server, daemon = pair(t)
     c = console(t, daemon, server)
     w = login(t, server, "other", db="beta")
-    running(daemon, server, w, "select sleep(60)")
+    daemon.running(server, w, "select sleep(60)")
     before = daemon.query("show status like 'Dbps_kills'")
     rows = ask(c, f"kill where id = {w.id} dry run")
     check_equal([(r["id"], r["user"], r["db"], r["command"], r["info"], r["spared"]) for r in rows],
@@ -290,7 +273,7 @@ def test_what_has_moved_on_is_missed(t):
     def work():
         while not stop.is_set():
             w.send_command(wire.QUERY, b"select sleep(0.01)")
-            ended.append(victim_error(w))
+            ended.append(w.ending())
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -330,7 +313,7 @@ def test_many_at_once_wherever_they_are(t):
     for at, sessions in ((server, here + local + spared[:1]), (elsewhere, there + spared[1:])):
         for w in sessions:
             daemon.wait_idle(at, w.id)
-    running(daemon, server, here[0], "select sleep(60)")
+    daemon.running(server, here[0], "select sleep(60)")
     rows = ask(c, f"kill connection where user = 'other' and db = '{db}'")
     check_equal([row["outcome"] for row in rows], ["confirmed"] * 8, f"outcomes: {rows}")
     how = sorted(re.sub(r".*\((.*)\)$", r"\1", row["text"]) for row in rows)
@@ -357,7 +340,7 @@ class Restless(threading.Thread):
                 while not self.stop.is_set() and w.id not in self.ends:
                     try:
                         w.send_command(wire.QUERY, b"select sleep(0.001)")
-                        code = victim_error(w)
+                        code = w.ending()
                     except OSError:
                         code = "closed"
                     if code:
@@ -396,12 +379,12 @@ def test_kill_user(t):
     sessions = [login(t, server, "other"), login(t, server, "other"),
                 login(t, server, "other", tcp=False)]
     app = login(t, server)
-    running(daemon, server, sessions[0], "select sleep(60)")
+    daemon.running(server, sessions[0], "select sleep(60)")
     for w in sessions[1:] + [app]:
         daemon.wait_idle(server, w.id)
     with c.cursor() as cursor:
         check_equal(cursor.execute("kill query user other"), 1, "affected rows")
-        check_equal(victim_error(sessions[0]), 1317, "the victim")
+        check_equal(sessions[0].ending(), 1317, "the victim")
         check_equal(cursor.execute("kill user 'other'@'192.0.2.1'"), 0, "another host")
         check_equal(cursor.execute("kill user other@localhost"), 1, "over the socket")
         check(not lives(sessions[2]) and lives(sessions[0]), "the wrong one was hit")
@@ -415,14 +398,14 @@ def test_kill_query_id(t):
     server, daemon = pair(t)
     c = console(t, daemon, server)
     w = login(t, server)
-    running(daemon, server, w, "select sleep(60)")
+    daemon.running(server, w, "select sleep(60)")
     query_id = wait(lambda: [r[0] for r in server.run(
         "select query_id from information_schema.processlist "
         f"where id = {w.id} and info like '%sleep(60)%'")], "the server to show it")[0]
     check_equal(refused(c, "kill query id 4000000000"), 1957, "an unknown one")
     with c.cursor() as cursor:
         cursor.execute(f"kill query id {query_id}")
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
     # It names that statement, and no session.
     daemon.wait_idle(server, w.id)
     check_equal(refused(c, f"kill query id {query_id}"), 1957, "one that is over")
@@ -473,11 +456,11 @@ def test_dbps_kill_where_and_its_exit_codes(t):
         return r
 
     w = login(t, server, "other")
-    running(daemon, server, w, "select sleep(60)")
+    daemon.running(server, w, "select sleep(60)")
     out = dbps("query", "--json", "--where", "user = 'other' and info like '%sleep%'", "--limit",
                "5", "--reason", "x */ or 1 /* y").stdout
     check_equal([(r["id"], r["outcome"]) for r in json.loads(out)], [(w.id, "confirmed")], "JSON")
-    check_equal(victim_error(w), 1317, "the victim")
+    check_equal(w.ending(), 1317, "the victim")
     reason = ask(console(t, daemon), "show kills limit 1")[0]["reason"]
     check_equal(reason, "x * / or 1 /* y", "the reason")
     check("1 confirmed" in dbps("--user", "other").stdout, "by user")
@@ -493,11 +476,11 @@ def test_a_drain_lets_the_statement_or_the_transaction_end(t):
     server, daemon = pair(t)
     c = console(t, daemon, server)
     w = login(t, server, "other")
-    running(daemon, server, w, "select sleep(0.5)")
+    daemon.running(server, w, "select sleep(0.5)")
     check_equal(outcomes(c, f"kill where id = {w.id} after statement"), {w.id: "confirmed"},
                 "after the statement")
-    check_equal(victim_error(w), 0, "the statement")
-    check_equal(victim_error(w), "closed", "the session")
+    check_equal(w.ending(), 0, "the statement")
+    check_equal(w.ending(), "closed", "the session")
     w = login(t, server, "other", tcp=False)
     w.query("begin")
     w.query("update alpha.t set v = 77 where id = 2")
@@ -510,13 +493,13 @@ def test_a_drain_lets_the_statement_or_the_transaction_end(t):
     w.query("commit")
     worker.join()
     check_equal(seen, [{w.id: "confirmed"}], "after the transaction")
-    check_equal(victim_error(w), "closed", "the session")
+    check_equal(w.ending(), "closed", "the session")
     check_equal(server.run("select v from alpha.t where id = 2"), ((77,),), "what was committed")
     w = login(t, server, "other")
     daemon.wait_idle(server, w.id)
     r = daemon.dbps("kill", "--server", server.name, "--after", "statement", str(w.id))
     check("confirmed" in r.stdout, r.stdout)
-    check_equal(victim_error(w), "closed", "the session")
+    check_equal(w.ending(), "closed", "the session")
 
 
 def test_many_sessions(t):

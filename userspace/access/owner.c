@@ -99,14 +99,8 @@ static struct question ask_for_client(const struct dbps_session *session)
 static struct question ask_for_server(const struct dbps_session *session)
 {
 	struct question question = make_question(session);
-	struct inet_diag_sockid *id = &question.request.diag.id;
 
-	id->idiag_sport = htons(session->local_port);
-	id->idiag_dport = htons(session->remote_port);
-	memcpy(id->idiag_src, session->local_addr, sizeof(id->idiag_src));
-	memcpy(id->idiag_dst, session->remote_addr, sizeof(id->idiag_dst));
-	id->idiag_cookie[0] = (uint32_t)session->cookie;
-	id->idiag_cookie[1] = (uint32_t)(session->cookie >> 32);
+	dbps_sock_diag_name(session, &question.request.diag.id);
 	return question;
 }
 

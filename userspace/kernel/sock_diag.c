@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -16,6 +18,16 @@
 #include "cleanup.h"
 #include "log/log.h"
 #include "server/process.h"
+
+void dbps_sock_diag_name(const struct dbps_session *session, struct inet_diag_sockid *id)
+{
+	id->idiag_sport = htons(session->local_port);
+	id->idiag_dport = htons(session->remote_port);
+	memcpy(id->idiag_src, session->local_addr, sizeof(id->idiag_src));
+	memcpy(id->idiag_dst, session->remote_addr, sizeof(id->idiag_dst));
+	id->idiag_cookie[0] = (uint32_t)session->cookie;
+	id->idiag_cookie[1] = (uint32_t)(session->cookie >> 32);
+}
 
 static int open_here(void)
 {

@@ -4,7 +4,12 @@
 #ifndef DBPS_SOCK_DIAG_H
 #define DBPS_SOCK_DIAG_H
 
+#include <linux/inet_diag.h>
+
 #include "dbps/session.h"
+
+/** @brief Fill in what names the session's own socket, of TCP: its addresses and its cookie. */
+void dbps_sock_diag_name(const struct dbps_session *session, struct inet_diag_sockid *id);
 
 /**
  * @brief Take the calling thread to the network namespace of the session.

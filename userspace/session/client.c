@@ -195,22 +195,23 @@ static int read_processes(struct dbps_rows *rows, const struct dbps_holder **cho
 	return 0;
 }
 
+static int compare_pid(const void *pid, const void *process)
+{
+	uint32_t a = *(const uint32_t *)pid, b = ((const struct dbps_client_process *)process)->pid;
+
+	return a < b ? -1 : a > b;
+}
+
 static size_t find_process(const struct dbps_clients *clients, uint32_t pid, uint64_t start_ns)
 {
-	size_t low = 0, high = clients->n_processes;
+	const struct dbps_client_process *found;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (clients->processes[middle].pid < pid)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low < clients->n_processes && clients->processes[low].pid == pid &&
-	    clients->processes[low].start_ns == start_ns)
-		return low;
-	return SIZE_MAX;
+	if (!clients->n_processes)
+		return SIZE_MAX;
+	found = bsearch(&pid, clients->processes, clients->n_processes, sizeof(*found),
+			compare_pid);
+	return found && found->start_ns == start_ns ? (size_t)(found - clients->processes)
+						    : SIZE_MAX;
 }
 
 static int find_holders(struct dbps_rows *rows, struct dbps_clients *clients,

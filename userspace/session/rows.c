@@ -476,17 +476,16 @@ void dbps_rows_free(struct dbps_rows *rows)
 	free(rows);
 }
 
+static int compare_id(const void *id, const void *row)
+{
+	uint64_t a = *(const uint64_t *)id, b = ((const struct dbps_row *)row)->id;
+
+	return a < b ? -1 : a > b;
+}
+
 const struct dbps_row *dbps_rows_find(const struct dbps_rows *rows, uint64_t id)
 {
-	size_t low = 0, high = rows->n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (rows->row[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < rows->n && rows->row[low].id == id ? &rows->row[low] : NULL;
+	if (!rows->n)
+		return NULL;
+	return bsearch(&id, rows->row, rows->n, sizeof(*rows->row), compare_id);
 }
