@@ -113,8 +113,8 @@ static __always_inline void tap_closed(struct dbps_record *r)
 
 /*
  * A send failed: the client has gone. That does not end a statement (protocol.md 3.3): MariaDB says
- * no more, and executes the rest of a text of several statements. It ends where the server looks for
- * the next command, or closes the socket.
+ * no more, and executes the rest of a text of several statements. It ends where the server looks
+ * for the next command, or closes the socket.
  */
 static __noinline int tap_nothing_sent(struct dbps_record *r)
 {
