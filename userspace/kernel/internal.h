@@ -23,6 +23,8 @@ enum kernel_map {
 	MAP_SERVERS,
 	MAP_CANCELS,
 	MAP_SLOTS,
+	MAP_RECEIVES, /* these two are empty but for the fexit tap */
+	MAP_SENDS,
 	MAP_PREPARED,
 	MAP_ADOPTIONS,
 	MAP_RESETS,

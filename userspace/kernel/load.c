@@ -45,6 +45,8 @@ static const char *const map_names[MAP_N] = {
 	[MAP_LIBRARY_CALLS] = "dbps_library_calls",
 	[MAP_LIBRARY_OBJECTS] = "dbps_library_objects",
 	[MAP_SLOTS] = "dbps_slots",
+	[MAP_RECEIVES] = "dbps_receives",
+	[MAP_SENDS] = "dbps_sends",
 	[MAP_EVENTS] = "dbps_events",
 	[MAP_CANCEL_EVENTS] = "dbps_cancel_events",
 };
@@ -243,10 +245,28 @@ static void select_tap(struct dbps_bpf *skel, enum dbps_tap_kind tap)
 			bpf_program__set_autoload(other.of[i], false);
 }
 
+/* Where the programs of the other families jump to. The kernel forgets it when nobody holds or pins
+ * the maps any more. */
+static int join_fexit(const struct dbps_kernel *kernel, const struct dbps_bpf *skel)
+{
+	int received = bpf_program__fd(skel->progs.dbps_recv_inet);
+	int sent = bpf_program__fd(skel->progs.dbps_send_inet);
+	__u32 zero = 0;
+
+	if (bpf_map_update_elem(kernel->map_fd[MAP_RECEIVES], &zero, &received, BPF_ANY) ||
+	    bpf_map_update_elem(kernel->map_fd[MAP_SENDS], &zero, &sent, BPF_ANY))
+		return -errno;
+	return 0;
+}
+
 static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel, enum dbps_tap_kind tap)
 {
 	struct tap_programs taps = tap_programs(skel, tap);
+	int r = tap == DBPS_TAP_FEXIT ? join_fexit(kernel, skel) : 0;
 	int *fd = kernel->link_fd;
+
+	if (r)
+		return r;
 
 	/* The taps last: what they need is there then. */
 	fd[LINK_SNAPSHOT] = attach_iter(skel->progs.dbps_snapshot, skel->maps.dbps_sessions);
