@@ -393,6 +393,9 @@ int dbps_join(struct bpf_iter__task_file *ctx)
 			join_listener(sk);
 		return 0;
 	}
+	/* What PostgreSQL has accepted is the session of a backend that it has yet to start. */
+	if (!backend && tap_is_postgres(task))
+		return 0;
 	if (!join_accepted(sk) || bpf_sk_storage_get(&dbps_sessions, sk, 0, 0))
 		return 0;
 	r = bpf_sk_storage_get(&dbps_sessions, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);

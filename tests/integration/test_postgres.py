@@ -5,17 +5,21 @@ import collections
 import contextlib
 import os
 import random
+import shutil
 import signal
+import socket
 import struct
 import subprocess
+import sys
 import time
 
 import pgwire
+from deadline import times
 from harness import Failure, check, check_equal, stop_process, thread_states, wait
 from pgwire import PgError, bind, execute, group, message, parse, query, sync
 
 # Readings of both lists with each way of pgbench.
-PAIRS = int(os.environ.get("DBPS_TEST_PG_PAIRS", "300"))
+PAIRS = int(os.environ.get("DBPS_TEST_PG_PAIRS", max(times(300), 100)))
 
 
 def pair(context, *options):
@@ -543,3 +547,40 @@ def test_cancel_requests_are_no_sessions(context):
     except PgError as error:
         check_equal(error.sqlstate, "57014", "SQLSTATE")
     check_equal(daemon.wait_idle(server, client.pid)["sqlstate"], "57014", "seen")
+
+
+# Simulated, as PostgreSQL forks in no time: a server that has accepted a connection and starts its backend when told.
+SLOW_TO_FORK = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+connection, _ = listener.accept()
+print("accepted", flush=True)
+sys.stdin.readline()
+if not os.fork():
+    connection.recv(8192)
+    print(os.getpid(), flush=True)
+else:
+    connection.close()
+sys.stdin.readline()
+"""
+
+
+def test_accepted_and_no_backend_yet(context):
+    """What the server has accepted is no session before its backend has it, and then that backend's."""
+    program = os.path.join(context.directory, "postgres")
+    shutil.copy(os.path.realpath(sys.executable), program)
+    server = context.spawn([program, "-c", SLOW_TO_FORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                           env={**os.environ, "PYTHONHOME": "/usr"})
+    client = context.keep(socket.create_connection(("127.0.0.1", int(server.stdout.readline()))))
+    check_equal(server.stdout.readline(), "accepted\n", "the connection")
+    daemon = context.daemon()
+    wait(lambda: server.pid in {row["pid"] for row in daemon.servers()}, "it to be found")
+    host = "%s:%d" % client.getsockname()
+    check_equal([row for row in daemon.sessions() if row["host"] == host], [], "sessions of the server itself")
+    client.sendall(pgwire.startup(3 << 16, b"user\0early\0\0"))
+    server.stdin.write("\n")
+    server.stdin.flush()
+    backend = int(server.stdout.readline())
+    [row] = [row for row in daemon.sessions() if row["host"] == host]
+    check_equal((row["server_id"], row["state"], row["joined"]), (backend, "INIT", 0), "the session")
