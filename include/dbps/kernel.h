@@ -18,6 +18,7 @@ enum dbps_loss {
 	DBPS_LOSS_PREPARED_TEXT, /* prepared texts that did not fit into the map */
 	DBPS_LOSS_EVENT,	 /* ring buffer full: event not delivered */
 	DBPS_LOSS_TORN,		 /* rows skipped by a snapshot as they kept changing */
+	DBPS_LOSS_LEFT_OUT,	 /* programs that the kernel left out: they ran there already */
 	DBPS_LOSS_N,
 };
 

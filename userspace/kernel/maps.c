@@ -1,5 +1,5 @@
 /*
- * The maps as functions: servers, ids, events and losses.
+ * The maps as functions: servers, ids and events.
  */
 #include "internal.h"
 
@@ -11,38 +11,6 @@
 #include <sys/eventfd.h>
 
 #include "cleanup.h"
-
-const char *const dbps_loss_names[DBPS_LOSS_N] = {
-	[DBPS_LOSS_NO_STORAGE] = "sessions_without_storage",
-	[DBPS_LOSS_CONTENDED] = "events_contended",
-	[DBPS_LOSS_UNREADABLE] = "buffers_unreadable",
-	[DBPS_LOSS_UNKNOWN_CALL] = "calls_unknown",
-	[DBPS_LOSS_BAD_PACKET] = "packets_bad",
-	[DBPS_LOSS_RESYNC] = "answers_resynced",
-	[DBPS_LOSS_PREPARED_TEXT] = "prepared_texts_lost",
-	[DBPS_LOSS_EVENT] = "events_dropped",
-	[DBPS_LOSS_TORN] = "rows_torn",
-};
-
-int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N])
-{
-	int n_cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ __u64 *values = NULL;
-
-	if (n_cpus < 0)
-		return n_cpus;
-	values = calloc((size_t)n_cpus, sizeof(*values));
-	if (!values)
-		return -ENOMEM;
-	for (__u32 i = 0; i < DBPS_LOSS_N; i++) {
-		ret_losses[i] = 0;
-		if (bpf_map_lookup_elem(kernel->map_fd[MAP_LOSSES], &i, values))
-			return -errno;
-		for (int cpu = 0; cpu < n_cpus; cpu++)
-			ret_losses[i] += values[cpu];
-	}
-	return 0;
-}
 
 /* ---------------------------------------------------------------- servers ------------------- */
 
