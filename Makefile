@@ -208,14 +208,15 @@ test-integration: all $(SERVERS) ## run the tests on real servers (root)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py --again 4
 
 # The tests of the list and of KILL that are worth the time on an emulated processor in each run.
-VM_TESTS := kill. cancel. sessions.hosts sessions.an_encrypted postgres.list postgres.kill
-TESTS ?= $(VM_TESTS)
+VM_TESTS ?= kill. cancel. link. sessions. postgres.list postgres.kill postgres.states postgres.extended \
+	postgres.pgbench_simple postgres.older postgres.cancel tls. paired_list.
+VM_MACHINES ?= 2
 
-test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU, TESTS="kill. cancel.": those (root, x86_64)
+test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU; VM_TESTS=all, or "postgres. tls." (root, x86_64)
 	$(Q)scripts/install-deps.sh test vm
 	$(Q)tests/vm/kernel.sh $(BUILD)/vm
-	$(Q)BUILD=$(BUILD) DBPS_TEST_SLOWNESS=10 tests/vm/run.sh \
-		/usr/bin/python3 tests/integration/run.py --again 4 $(TESTS)
+	$(Q)BUILD=$(BUILD) DBPS_TEST_SLOWNESS=10 tests/vm/parts.sh $(VM_MACHINES) \
+		/usr/bin/python3 tests/integration/run.py --again 4 $(filter-out all,$(VM_TESTS))
 
 test-manuals: ## check the manual pages
 	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \

@@ -19,13 +19,12 @@ import pymysql
 
 import pgwire
 import wire
+from deadline import seconds
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(ROOT, "build")))
-# An emulated processor is many times slower: all deadlines are so many times longer there.
-SLOWNESS = float(os.environ.get("DBPS_TEST_SLOWNESS", "1"))
 WAIT_S = 20.0
-DEADLINE = WAIT_S * SLOWNESS
+DEADLINE = seconds(WAIT_S)
 PREFIX = "dbps-test-"
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET = 0x40000000
@@ -52,13 +51,13 @@ def check_equal(seen, expected, what):
 
 def wait(predicate, what, timeout=WAIT_S, every=0.002):
     """The first true value of predicate(); fails when there is none in time."""
-    end = time.monotonic() + timeout * SLOWNESS
+    end = time.monotonic() + seconds(timeout)
     while True:
         value = predicate()
         if value:
             return value
         if time.monotonic() > end:
-            raise Failure(f"waited {timeout * SLOWNESS:g} s for: {what}")
+            raise Failure(f"waited {seconds(timeout):g} s for: {what}")
         time.sleep(every)
 
 
@@ -551,10 +550,20 @@ class Daemon:
     def losses(self):
         return {name: int(value) for name, value, *_ in self.query("show losses")}
 
+    def kernel_feature(self, name):
+        """(status, detail) of something that kernels have or not, as doctor judges it."""
+        return next((status, detail) for subject, item, status, detail in self.query("show doctor")
+                    if (subject, item) == ("kernel", name))
+
+    def need(self, name):
+        """Skip a test that no kernel without this passes."""
+        status, detail = self.kernel_feature(name)
+        if status != "ok":
+            raise Skip(f"needs {name}: {detail}")
+
     def signal_word(self):
         """How an answer names a signal on this kernel: sent in one step with the look, or after it."""
-        status = {item: status for _, item, status, _ in self.query("show doctor")}
-        return "(signal)" if status["bpf_send_signal_task"] == "ok" else "(signal, checked before)"
+        return "(signal)" if self.kernel_feature("bpf_send_signal_task")[0] == "ok" else "(signal, checked before)"
 
     def dbps(self, *args, check_exit=True, timeout=DEADLINE, **kwargs):
         """Run dbps. Returns the finished process."""

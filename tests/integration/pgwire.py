@@ -5,6 +5,8 @@ import socket
 import ssl as tls
 import struct
 
+from deadline import seconds
+
 SSL_REQUEST = 80877103
 GSS_REQUEST = 80877104
 CANCEL_REQUEST = 80877102
@@ -66,7 +68,7 @@ class PgWire:
                  login=True, **parameters):
         is_unix = isinstance(address, str)
         self.socket = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
-        self.socket.settimeout(30)
+        self.socket.settimeout(seconds(30))
         self.socket.connect(address)
         self.port = None if is_unix else self.socket.getsockname()[1]
         self.buffer = b""

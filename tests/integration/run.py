@@ -20,9 +20,10 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
+from deadline import seconds  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LIMIT_S = int(int(os.environ.get("TEST_LIMIT_S", "300")) * harness.SLOWNESS)
+LIMIT_S = int(seconds(int(os.environ.get("TEST_LIMIT_S", "300"))))
 
 
 def find_tests(words):
@@ -89,6 +90,14 @@ def run_and_tell(run, name, function, keep):
     return word
 
 
+def part_of(text):
+    """Two numbers, of "1/2"."""
+    i, n = map(int, text.split("/"))
+    if not 1 <= i <= n:
+        raise ValueError(text)
+    return i, n
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("words", nargs="*", metavar="name", help="part of a test's name")
@@ -97,13 +106,15 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--again", type=int, default=0, metavar="N",
                         help="if no more than N fail, run those once more; what passes then is unsteady")
+    parser.add_argument("--part", metavar="I/N", type=part_of, default=(1, 1),
+                        help="of these tests each Nth, from the Ith on")
     parser.add_argument("--keep", metavar="DIR", help="copy the logs of failed tests there")
     args = parser.parse_args()
 
     if os.geteuid():
         print("the integration tests need root: they load BPF programs", file=sys.stderr)
         return 2
-    tests = list(find_tests(args.words))
+    tests = list(find_tests(args.words))[args.part[0] - 1::args.part[1]]
     if args.list:
         print("\n".join(name for name, _ in tests))
         return 0

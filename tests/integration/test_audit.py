@@ -14,6 +14,7 @@ import threading
 
 import pymysql
 
+from deadline import seconds
 from harness import check, check_equal, need_program, wait
 from test_rights import NOT_OWNER, add_user, check_kill, login, open_directories
 
@@ -231,7 +232,7 @@ def test_the_journal(t):
     os.mkdir(directory)
     journal = t.keep(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
     journal.bind(os.path.join(directory, "socket"))
-    journal.settimeout(10)
+    journal.settimeout(seconds(10))
     daemon.stop()
     log = os.stat(daemon.log)
     daemon.env["JOURNAL_STREAM"] = f"{log.st_dev}:{log.st_ino}"

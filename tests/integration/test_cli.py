@@ -16,6 +16,7 @@ import time
 import pymysql
 
 import wire
+from deadline import seconds
 from harness import BUILD, check, check_equal, wait
 
 OK, FAILED, USAGE, UNREACHABLE, REFUSED, PENDING, MISSED = range(7)
@@ -60,7 +61,7 @@ def on_terminal(daemon, *args, interrupt_after=None):
         os.execve(os.path.join(BUILD, "dbps"), ["dbps", "--socket", daemon.socket, *args],
                   {**os.environ, "COLUMNS": "80", "LINES": "24", "LC_ALL": "C.UTF-8"})
     output = b""
-    end = time.monotonic() + 20
+    end = time.monotonic() + seconds(20)
     while time.monotonic() < end:
         if not select.select([fd], [], [], 0.1)[0]:
             continue

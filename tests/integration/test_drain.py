@@ -7,7 +7,7 @@ import threading
 
 import pymysql
 
-from harness import check, check_equal, wait
+from harness import DEADLINE, check, check_equal, wait
 
 import wire
 from test_kill import kill, login, pair
@@ -15,7 +15,7 @@ from test_kill import kill, login, pair
 
 def closed(w):
     """Whether the server's end of the connection closes; nothing is sent for it."""
-    w.sock.settimeout(20)
+    w.sock.settimeout(DEADLINE)
     try:
         return w.sock.recv(1) == b""
     except ConnectionResetError:

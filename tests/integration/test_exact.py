@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 
+from deadline import seconds, times
 from harness import check, check_equal, need_program, wait
 from test_start import bpf_file_system
 
-KILLS = int(os.environ.get("KILLS", "3000"))
-RESTARTS = int(os.environ.get("RESTARTS", "15"))
-TOLD_WITHIN_S = 0.8 * int(os.environ.get("TEST_LIMIT_S", "300"))
+KILLS = int(os.environ.get("KILLS", times(3000)))
+RESTARTS = int(os.environ.get("RESTARTS", times(15)))
+TOLD_WITHIN_S = 0.8 * seconds(int(os.environ.get("TEST_LIMIT_S", "300")))
 STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "storm.py")
 # The server may mark a thread that has gone on to the next statement (enactor.c, 3. and 8.): one or two of 100,000 kills.
 MET = 2 + KILLS // 20000

@@ -8,6 +8,7 @@ import pymysql
 from harness import check, check_equal, wait
 
 import wire
+from deadline import seconds
 
 
 def pair(t):
@@ -111,7 +112,7 @@ def test_kill_ends_an_idle_connection(t):
             row = daemon.wait_idle(server, w.id)
             answer, warnings, took = kill(daemon, server, f"{word} {row['id']}")
             check(answer.startswith("confirmed"), f"{answer} {warnings}")
-            w.sock.settimeout(2)
+            w.sock.settimeout(seconds(2))
             try:
                 w.query("select 1")
                 check(False, "the connection lives")

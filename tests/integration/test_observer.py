@@ -12,6 +12,7 @@ from harness import check, check_equal, free_port, stop_process, tail, wait
 
 import ob20
 import wire
+from deadline import seconds
 
 FIRST_ID = 3221638212
 PROGRAMS = {"oceanbase": "observer", "tidb": "tidb-server"}
@@ -190,7 +191,7 @@ def test_the_state_while_a_kill_is_on_its_way(t):
                           stdout=-1, stderr=-1, text=True)
         daemon.wait_session(server, client.id, state, lambda row: row["state"] == state)
         os.kill(server.pid, signal.SIGCONT)
-        out, err = console.communicate(timeout=20)
+        out, err = console.communicate(timeout=seconds(20))
         check_equal(console.returncode, 0, out + err)
         check(client.ending() in (1317, "closed"), "the victim")
 

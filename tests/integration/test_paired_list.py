@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 
+from deadline import times
 from harness import check, make_certificate, stop_process, thread_states, wait
 
 import workload
 
-PAIRS = 1000
-TLS_PAIRS = int(os.environ.get("DBPS_TEST_TLS_PAIRS", "300"))
+PAIRS = times(1000)
+TLS_PAIRS = int(os.environ.get("DBPS_TEST_TLS_PAIRS", times(300)))
 PROCESSES = 5
 CLIENTS = 10
 NAMES = ("User", "Host", "db", "Command", "Info")

@@ -9,6 +9,7 @@ import zlib
 
 import pymysql
 
+from deadline import times
 from harness import BUILD, Skip, check, check_equal, free_port, need_program, tail, wait
 
 import wire
@@ -16,7 +17,7 @@ from test_console import node_modules
 from test_paired_list import run_pairs
 
 POOL = "--thread-handling=pool-of-threads"
-POOL_PAIRS = int(os.environ.get("DBPS_TEST_POOL_PAIRS", "200"))
+POOL_PAIRS = int(os.environ.get("DBPS_TEST_POOL_PAIRS", times(200)))
 KILLED = (wire.Closed, OSError, pymysql.err.MySQLError)
 
 

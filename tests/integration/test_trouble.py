@@ -11,6 +11,7 @@ import time
 from harness import check, check_equal, stop_process, wait
 
 import wire
+from deadline import seconds, times
 
 REFUSED = 1040
 
@@ -101,7 +102,7 @@ def test_the_server_is_stopped(t):
         began = time.monotonic()
         after = daemon.processlist(server)
         out = daemon.dbps("ps", "--server", server.name, "--json").stdout
-        check(time.monotonic() - began < 5, "the list took long")
+        check(time.monotonic() - began < seconds(5), "the list took long")
         check_equal(after, before, "the list of the stopped server")
         check("select sleep(30)" in out, "dbps ps has the statement")
         check_equal(after[idle.id][3:], ("Sleep", None), "what was not read has not begun")
@@ -128,15 +129,15 @@ def test_the_server_is_killed_and_comes_back(t):
 def test_ten_thousand_connections_leave_nothing(t):
     server, daemon = t.pair("--max-connections=100")
     server.run("create user app@'%' identified by 'secret'")
-    churn(server, 2000)
+    churn(server, times(2000))
     wait_nobody(server, daemon)
     files, memory, losses = daemon.open_files(), daemon.resident_kb(), daemon.losses()
     began = time.monotonic()
-    churn(server, 10000)
+    churn(server, times(10000))
     took = time.monotonic() - began
     wait_nobody(server, daemon)
     grown = daemon.resident_kb() - memory
-    t.note(f"10,000 connections in {took:.1f} s; dbpsd: {daemon.resident_kb()} kB, grown by "
+    t.note(f"{times(10000)} connections in {took:.1f} s; dbpsd: {daemon.resident_kb()} kB, grown by "
            f"{grown} kB, {daemon.open_files()} files")
     check(grown <= 512, f"dbpsd has grown by {grown} kB")
     # Servers of others on this host have links too, and come and go.
@@ -171,7 +172,7 @@ def throw(connect, chance, good_login=None):
     with contextlib.suppress(OSError, wire.Closed, wire.ServerError, IndexError, ValueError,
                              NotImplementedError):
         with connect() as w:
-            w.sock.settimeout(2)
+            w.sock.settimeout(seconds(2))
             stage = chance.randrange(4)
             if stage >= 1:
                 w.greeting()
@@ -197,7 +198,7 @@ def test_bad_bytes_to_a_server(t):
     seed = random.randrange(1 << 30)
     t.note(f"seed {seed}")
     chance = random.Random(seed)
-    for i in range(400):
+    for i in range(times(400)):
         throw(lambda: server.wire(tcp=i % 2 == 0), chance, ("app", "secret"))
     check_equal(daemon.process.poll(), None, "dbpsd lives")
     good.query("select 1")
@@ -218,7 +219,7 @@ def test_bad_answers_of_a_server(t):
             + b"mysql_native_password\0")
     losses = daemon.losses()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        for _ in range(200):
+        for _ in range(times(200)):
             client = socket.create_connection(listener.getsockname())
             peer, _ = listener.accept()
             with client, peer, contextlib.suppress(OSError):

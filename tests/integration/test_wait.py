@@ -3,7 +3,7 @@
 import os
 
 import wire
-from harness import Skip, check, check_equal
+from harness import check, check_equal
 from pgwire import query
 
 
@@ -17,9 +17,7 @@ def starts(context, server, statement, **kwargs):
 
 
 def waits(context, daemon, server, number, *words):
-    finding = next(row for row in daemon.query("show doctor") if "bpf_task_from_pid" in row)
-    if "ok" not in finding:
-        raise Skip(f"this kernel does not tell of threads: {finding}")
+    daemon.need("bpf_task_from_pid")
     row = daemon.wait_session(server, number, f"session {number} to show wait {words}",
                               lambda row: row["wait"] in words)
     context.note(", ".join(f"{name} {row[name]}" for name in (

@@ -6,6 +6,8 @@ import socket
 import ssl
 import struct
 
+from deadline import seconds
+
 # Capabilities
 LONG_PASSWORD = 1 << 0
 FOUND_ROWS = 1 << 1
@@ -92,7 +94,7 @@ class Wire:
         if not isinstance(address, str) and ":" in address[0]:
             family = socket.AF_INET6
         self.sock = socket.socket(family, socket.SOCK_STREAM)
-        self.sock.settimeout(timeout)
+        self.sock.settimeout(seconds(timeout))
         if source is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

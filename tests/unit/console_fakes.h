@@ -155,7 +155,7 @@ int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_
 
 const char *const dbps_loss_names[DBPS_LOSS_N] = {
 	"no_storage", "contended",     "unreadable", "unknown_call", "bad_packet",
-	"resync",     "prepared_text", "event",	     "torn",
+	"resync",     "prepared_text", "event",	     "torn",	     "left_out",
 };
 
 int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N])
@@ -169,11 +169,11 @@ int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N]
 int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
 {
 	static const struct dbps_feature features[] = {
-		{"tp_btf/sock_recv_length", "the tap", true, true, NULL, NULL, false, ""},
-		{"fast_thing", "speed", false, false, "slow_thing", "time", false,
-		 "kernel too old"},
-		{"no_thing", "luck", false, false, NULL, "luck itself", false, ""},
-		{"old_thing", "age", true, false, NULL, "all", true, "too new"},
+		{"tp_btf/sock_recv_length", "the tap", true, true, NULL, NULL, false, "", "6.3"},
+		{"fast_thing", "speed", false, false, "slow_thing", "time", false, "kernel too old",
+		 "9.9"},
+		{"no_thing", "luck", false, false, NULL, "luck itself", false, "", NULL},
+		{"old_thing", "age", true, false, NULL, "all", true, "too new", NULL},
 	};
 
 	*ret_features = malloc(sizeof(features));

@@ -442,7 +442,7 @@ static void status_and_losses_are_counted(void **state)
 	(void)state;
 	assert_answer("show losses",
 		      "name|count\nno_storage|0\ncontended|0\nunreadable|0\nunknown_call|0\n"
-		      "bad_packet|3\nresync|0\nprepared_text|0\nevent|0\ntorn|0\n");
+		      "bad_packet|3\nresync|0\nprepared_text|0\nevent|0\ntorn|0\nleft_out|0\n");
 	assert_answer("show global status like 'dbps_loss_bad%'",
 		      "Variable_name|Value\nDbps_loss_bad_packet|3\n");
 	assert_answer_has("show status", "\nUptime|");

@@ -98,7 +98,8 @@ static void probe_tracepoint(const struct probe_context *context, const char *na
 
 	feature->present = r == 0;
 	if (r == -ENOENT)
-		absent(feature, "this kernel has no such tracepoint (Linux 6.3 added it)");
+		absent(feature, "this kernel has no such tracepoint (Linux %s added it)",
+		       feature->since);
 	else if (r)
 		absent(feature, "loading is refused: %s", strerror(-r));
 }
@@ -145,7 +146,8 @@ static void probe_kfunc(const struct probe_context *context, const char *name,
 	feature->present =
 		context->btf && btf__find_by_name_kind(context->btf, name, BTF_KIND_FUNC) >= 0;
 	if (!feature->present)
-		absent(feature, "this kernel has no function %s", name);
+		absent(feature, "this kernel has no function %s (Linux %s added it)", name,
+		       feature->since);
 }
 
 static void probe_map(const struct probe_context *context, const char *arg,
@@ -166,7 +168,7 @@ static void probe_loop(const struct probe_context *context, const char *arg,
 	feature->present = context->btf &&
 			   btf__find_by_name_kind(context->btf, "bpf_loop", BTF_KIND_FUNC) >= 0;
 	if (!feature->present)
-		absent(feature, "Linux 5.17 added it");
+		absent(feature, "Linux %s added it", feature->since);
 }
 
 static void probe_bpffs(const struct probe_context *context, const char *path,
@@ -245,12 +247,14 @@ static const struct {
 	 probe_btf,
 	 NULL},
 	{{.name = RECV_TRACEPOINT,
+	  .since = "6.3",
 	  .used_for = "the tap: what servers read",
 	  .needed = true,
 	  .lost = "dbpsd does not start"},
 	 probe_tracepoint,
 	 "sock_recv_length"},
 	{{.name = SEND_TRACEPOINT,
+	  .since = "6.3",
 	  .used_for = "the tap: what servers send",
 	  .needed = true,
 	  .lost = "dbpsd does not start"},
@@ -281,6 +285,7 @@ static const struct {
 	 probe_iterator,
 	 "task_file"},
 	{{.name = "bpf_loop",
+	  .since = "5.17",
 	  .used_for = "following many packets of one call",
 	  .needed = true,
 	  .lost = "dbpsd does not start"},
@@ -305,6 +310,7 @@ static const struct {
 	 probe_destroy,
 	 NULL},
 	{{.name = "bpf_sock_destroy",
+	  .since = "6.5",
 	  .used_for = "KILL CONNECTION of many: reset in one step with the look at each session",
 	  .instead = "SOCK_DESTROY, one session at a time, right after a look",
 	  .lost = "a statement that begins between the look and the reset is cut as well"},
@@ -316,12 +322,14 @@ static const struct {
 	 probe_pidfd,
 	 NULL},
 	{{.name = "bpf_send_signal_task",
+	  .since = "6.13",
 	  .used_for = "KILL of PostgreSQL's sessions: look and signal in one step",
 	  .instead = "pidfd_send_signal, right after a look",
 	  .lost = "a KILL QUERY may meet the statement after the one that was meant"},
 	 probe_kfunc,
 	 "bpf_send_signal_task"},
 	{{.name = "bpf_task_from_pid",
+	  .since = "6.2",
 	  .used_for = "what statements wait for and have used",
 	  .lost = "the columns wait, wait_ms, cpu_ms, read_bytes and write_bytes are NULL"},
 	 probe_kfunc,

@@ -285,7 +285,7 @@ int dbps_kernel_library_open(struct dbps_kernel *kernel, pid_t pid, bool forks,
 /** @brief Take the probes away. NULL is fine. */
 void dbps_kernel_library_close(struct dbps_library *library);
 
-/** @brief Loss counters, summed over processors. */
+/** @brief Loss counters, summed over processors. 0 or a negative errno. */
 int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N]);
 extern const char *const dbps_loss_names[DBPS_LOSS_N];
 
@@ -299,6 +299,7 @@ struct dbps_feature {
 	const char *lost;    /* what is lost when it is absent */
 	bool unused;	     /* whether it is there or not: this kernel has what is better */
 	char why[160];	     /* why it is absent, "" when present */
+	const char *since;   /* the Linux that added it, "6.3"; NULL: is not told */
 };
 
 /**
