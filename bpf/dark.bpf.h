@@ -8,7 +8,11 @@
  * 8446, 5.1). In TLS 1.3 its end, behind a record of type 20, looks like them up to Finished, a
  * hash of known size. The first record behind it is the login, which is not shown as a statement;
  * further rounds of a login cannot be told from statements.
- * 3. A server that waits for data in the middle of a statement (COPY FROM STDIN, LOCAL INFILE)
+ * 3. Up to the login records are followed by position, over any cut between calls, in the session's
+ * `in`: type and header as PostgreSQL's messages have them, in `full` the type of the handshake's
+ * last record, `skip` from the login on. Where an event was lost, or no record is where one should
+ * begin, the next call is taken to begin with one.
+ * 4. A server that waits for data in the middle of a statement (COPY FROM STDIN, LOCAL INFILE)
  * cannot be told from one that waits for the next.
  */
 #ifndef DBPS_BPF_DARK_H
@@ -19,8 +23,8 @@
 #define TLS_HEADER	     5
 #define TLS_RECORD_MAX	     (16384 + 2048)
 
-/* Records of one call that are looked at: those of a handshake's end and a login. */
-#define TLS_RECORDS 8
+/* Pieces of records in one call that are looked at: those of a handshake and a login. */
+#define TLS_PIECES 65536
 
 /* A handshake message of a hash of 32 or 48 bytes, the record's type and an authentication tag of
  * 16 or 8 bytes (RFC 8446, 4.4.4, 5.2, B.4). */
@@ -29,21 +33,27 @@ static __always_inline bool dark_is_finished(__u32 len)
 	return len == 4 + 32 + 1 + 16 || len == 4 + 48 + 1 + 16 || len == 4 + 32 + 1 + 8;
 }
 
-/* Type of the record that begins with these bytes, which are its header alone, or all of it. 0:
- * none does. */
-static __always_inline __u32 dark_record(__u64 base, __u32 n, __u32 *ret_len)
+/* Length of the record that has this header; 0: that is none. */
+static __always_inline __u32 dark_record(const __u8 b[TLS_HEADER])
+{
+	__u32 len = (__u32)b[3] << 8 | b[4];
+
+	if (b[0] < TLS_CHANGE_CIPHER || b[0] > TLS_APPLICATION_DATA || b[1] != 3 || !b[2] ||
+	    b[2] > 3 || len > TLS_RECORD_MAX)
+		return 0;
+	return len;
+}
+
+/* Whether a call moved a record of application data first, all of it or its header alone. */
+static __always_inline bool dark_begins_data(__u64 base, __u32 n)
 {
 	__u8 b[TLS_HEADER];
 	__u32 len;
 
 	if (n < TLS_HEADER || bpf_probe_read_user(b, sizeof(b), (const void *)base))
-		return 0;
-	len = (__u32)b[3] << 8 | b[4];
-	if (b[0] < TLS_CHANGE_CIPHER || b[0] > TLS_APPLICATION_DATA || b[1] != 3 || !b[2] ||
-	    b[2] > 3 || !len || len > TLS_RECORD_MAX)
-		return 0;
-	*ret_len = len;
-	return n == TLS_HEADER || n >= TLS_HEADER + len ? b[0] : 0;
+		return false;
+	len = dark_record(b);
+	return b[0] == TLS_APPLICATION_DATA && len && (n == TLS_HEADER || n >= TLS_HEADER + len);
 }
 
 /* Whether a session that is older than dbps, and whose framing is not known, shows to be encrypted.
@@ -51,55 +61,114 @@ static __always_inline __u32 dark_record(__u64 base, __u32 n, __u32 *ret_len)
 static __noinline bool dark_is_older(struct dbps_record *r, __u64 base, __u32 n)
 {
 	struct dbps_session *s = &r->s;
-	__u32 len;
 
 	if ((s->flags & (DBPS_JOINED | DBPS_FRAMED_IN | DBPS_TLS_READ)) != DBPS_JOINED ||
-	    dark_record(base, n, &len) != TLS_APPLICATION_DATA)
+	    !dark_begins_data(base, n))
 		return false;
 	s->flags |= DBPS_TLS;
 	plain_begin(r, true);
 	return true;
 }
 
-/* A record of the handshake, or the first one behind it. Returns whether it is the login's. */
-static __always_inline bool dark_begins_login(struct dbps_session *s, __u32 type, __u32 len)
+/* A record begins: of the handshake, or the first one behind it, which is the login. */
+static __always_inline void dark_begins(struct dbps_session *s)
 {
+	__u32 type = s->in.seq, len = s->in.left;
+
 	if (type != TLS_APPLICATION_DATA) {
-		s->in.seq = (__u8)type;
+		s->in.full = (__u8)type;
 		s->flags &= ~DBPS_SENT;
-		return false;
+	} else if (s->in.full != TLS_CHANGE_CIPHER || s->flags & DBPS_SENT) {
+		/* The server's tickets are sent behind Finished, which was not seen then. */
+		s->in.skip = 1;
+		s->flags &= ~DBPS_SENT;
+	} else if (dark_is_finished(len)) {
+		s->in.full = TLS_APPLICATION_DATA;
 	}
-	/* The server's tickets are sent behind Finished, which a record that was cut may have
-	 * hidden. */
-	if (s->in.seq != TLS_CHANGE_CIPHER || s->flags & DBPS_SENT)
-		return true;
-	if (dark_is_finished(len))
-		s->in.seq = TLS_APPLICATION_DATA;
-	return false;
+}
+
+/* Header bytes: all of them where they lie in the call, else one. Returns how many, or negative. */
+static __always_inline int dark_header(struct dbps_stream *in, __u64 base, __u32 n)
+{
+	__u32 have = in->hdr_have;
+	__u8 b[TLS_HEADER];
+
+	if (!have && n >= TLS_HEADER) {
+		if (bpf_probe_read_user(b, sizeof(b), (const void *)base))
+			return -1;
+		in->seq = b[0];
+		__builtin_memcpy(in->hdr, b + 1, 4);
+		in->hdr_have = TLS_HEADER;
+		return TLS_HEADER;
+	}
+	if (bpf_probe_read_user(b, 1, (const void *)base))
+		return -1;
+	if (have)
+		in->hdr[(have - 1) & 3] = b[0];
+	else
+		in->seq = b[0];
+	in->hdr_have = (__u8)(have + 1);
+	return 1;
+}
+
+/* The bytes of a call that are still to be looked at. */
+struct dark_feed {
+	struct dbps_session *s;
+	__u64 base;
+	__u32 n;
+};
+
+/* Bytes of a record's header or body. Returns 1 when there is nothing more to do. */
+static int dark_piece(__u32 i, struct dark_feed *f)
+{
+	struct dbps_stream *in = &f->s->in;
+	__u8 b[TLS_HEADER];
+	__u32 n = f->n;
+	int taken;
+
+	(void)i;
+	if (!n || in->skip)
+		return 1;
+	if (in->left) {
+		taken = (int)(in->left < n ? in->left : n);
+		in->left -= (__u32)taken;
+	} else {
+		taken = dark_header(in, f->base, n);
+	}
+	if (taken < 0)
+		return 1;
+	if (in->hdr_have >= TLS_HEADER) {
+		b[0] = in->seq;
+		__builtin_memcpy(b + 1, in->hdr, 4);
+		in->hdr_have = 0;
+		in->left = dark_record(b);
+		if (!in->left)
+			return 1;
+		dark_begins(f->s);
+	}
+	f->base += (__u32)taken;
+	f->n -= (__u32)taken;
+	return 0;
 }
 
 /* Bytes of the handshake or the login. Returns whether it is over, and they are a statement's. */
-static __noinline bool dark_logged_in(struct dbps_session *s, __u64 base, __u32 n)
+__noinline int dark_logged_in(struct dbps_session *s, __u64 base, __u32 n)
 {
-	__u32 type, len = 0;
+	struct dark_feed f = {.s = s, .base = base, .n = n};
 
+	if (!s)
+		return 0;
 	if (s->in.skip)
-		return s->flags & DBPS_SENT;
-	for (int i = 0; i < TLS_RECORDS; i++) {
-		type = dark_record(base, n, &len);
-		if (!type)
-			break;
-		if (dark_begins_login(s, type, len)) {
-			s->in.skip = 1;
-			s->flags &= ~DBPS_SENT;
-			break;
-		}
-		if (n <= TLS_HEADER + len)
-			break;
-		base += TLS_HEADER + len;
-		n -= TLS_HEADER + len;
+		return (s->flags & DBPS_SENT) != 0;
+	if (s->lost) {
+		s->in.left = 0;
+		s->in.hdr_have = 0;
+		s->lost = 0;
 	}
-	return false;
+	DBPS_LOOP(TLS_PIECES, dark_piece, &f);
+	if (f.n && !s->in.skip)
+		s->lost = 1;
+	return 0;
 }
 
 static __noinline int dark_received(struct dbps_record *r, __u64 base, __u32 n)

@@ -96,7 +96,7 @@ static __noinline int library_waits(struct dbps_record *r, __u64 requested)
 	if ((r->s.phase != DBPS_PHASE_UNKNOWN && r->s.phase != DBPS_PHASE_UNFRAMED) ||
 	    !session_lock(r))
 		return 0;
-	session_waits(&r->s, requested);
+	session_waits(r, requested);
 	session_unlock(r);
 	return 0;
 }

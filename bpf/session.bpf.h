@@ -110,6 +110,7 @@ __noinline int session_resync(struct dbps_session *s)
 		loss_count(DBPS_LOSS_RESYNC);
 		s->flags |= DBPS_RESYNCED;
 	}
+	s->flags &= ~DBPS_HELD; /* also past what it had read ahead */
 	session_end(s, 0, DBPS_PHASE_IDLE);
 	if (s->flags & DBPS_COMPRESSED && s->sent_ns > s->start_ns)
 		s->end_ns = s->sent_ns;
@@ -197,55 +198,32 @@ static __always_inline bool is_command(__u32 c)
  * Bytes whose framing is unknown. Servers that read headers apart ask for four bytes there, or for
  * the seven of a compressed packet (protocol.md 0): a read of just that which looks like the header
  * of a command is one. Others offer a buffer: a read that is one whole request, or the begin of
- * OceanBase's packet, is taken for such.
+ * OceanBase's packet, is taken for such. Returns whether framing is known now.
  */
-static __always_inline bool received_reframes(struct dbps_record *r, const struct dbps_span *span,
-					      __u32 n, __u64 requested)
-{
-	struct dbps_session *s = &r->s;
-	__u8 h[8] = {};
-
-	if (n < 4 || dbps_span_read(span, 0, h, n < 7 ? 4 : 7) || h[3] || !mysql_u24(h))
-		return false;
-	if (s->flags & DBPS_COMPRESSED) {
-		if (n != 7 || requested != 7)
-			return false;
-	} else if (n == 4 && requested == 4) {
-		s->flags |= DBPS_READS_APART;
-	} else if (mysql_begins_ob20(span, n)) {
-		s->flags |= DBPS_OB20;
-	} else if (requested == n || mysql_u24(h) + 4 != n || n < 7 || !is_command(h[4])) {
-		return false;
-	}
-	s->flags |= DBPS_FRAMED_IN;
-	__builtin_memset(&r->my, 0, sizeof(r->my));
-	return true;
-}
-
-/* The first request of a session, of which nothing is known but its server's greeting. */
-static __always_inline void received_first(struct dbps_record *r, const struct dbps_span *span,
-					   __u32 n)
-{
-	bool cut = n < MYSQL_OB20_HEADER && r->s.id >> 30 == 3;
-
-	if (r->s.in.left || r->s.in.hdr_have || (!cut && !mysql_begins_ob20(span, n)))
-		return;
-	r->s.flags |= DBPS_OB20;
-	__builtin_memset(&r->my, 0, sizeof(r->my));
-}
-
-/* Either of them, where it applies. Returns whether the framing of what follows is known. */
-__noinline int received_unknown(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
+__noinline int received_reframes(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
 {
 	struct dbps_span span = {base};
+	struct dbps_session *s;
+	__u8 h[8] = {};
 
 	if (!r)
 		return 0;
-	if (!(r->s.flags & DBPS_FRAMED_IN))
-		return received_reframes(r, &span, n, requested);
-	if (!r->s.sequence && r->s.phase == DBPS_PHASE_IDLE &&
-	    !(r->s.flags & (DBPS_READS_APART | DBPS_WRAPPED)))
-		received_first(r, &span, n);
+	s = &r->s;
+
+	if (n < 4 || dbps_span_read(&span, 0, h, n < 7 ? 4 : 7) || h[3] || !mysql_u24(h))
+		return 0;
+	if (s->flags & DBPS_COMPRESSED) {
+		if (n != 7 || requested != 7)
+			return 0;
+	} else if (n == 4 && requested == 4) {
+		s->flags |= DBPS_READS_APART;
+	} else if (mysql_begins_ob20(&span, n)) {
+		s->flags |= DBPS_OB20;
+	} else if (requested == n || mysql_u24(h) + 4 != n || n < 7 || !is_command(h[4])) {
+		return 0;
+	}
+	s->flags |= DBPS_FRAMED_IN;
+	__builtin_memset(&r->my, 0, sizeof(r->my));
 	return 1;
 }
 
@@ -277,6 +255,7 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 {
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
+	__u32 taken;
 
 	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
 		return dark_received(r, base, n);
@@ -286,14 +265,19 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 		return 0;
 	if (s->lost)
 		session_unframe(s, DBPS_LOSS_RESYNC);
-	if (received_unknown(r, base, n, requested) != 1)
+	if (!(s->flags & DBPS_FRAMED_IN) && received_reframes(r, base, n, requested) != 1)
 		return 0;
 	if (requested == n && (n == 4 || (n == 7 && s->flags & DBPS_COMPRESSED)) && !s->in.left)
 		s->flags |= DBPS_READS_APART;
-	if (mysql_requests(r, &span, n))
-		session_unframe(s, DBPS_LOSS_UNREADABLE);
-	if (s->flags & DBPS_TLS)
+	taken = mysql_requests(r, &span, n);
+	if (s->flags & DBPS_TLS) {
 		plain_begin(r, false);
+		/* The client does not wait for an answer to its request for encryption. */
+		if (taken < n)
+			dark_received(r, base + taken, n - taken);
+	} else if (taken < n) {
+		session_unframe(s, DBPS_LOSS_UNREADABLE);
+	}
 	return 0;
 }
 
@@ -313,8 +297,10 @@ static __always_inline int session_received(struct dbps_record *r, __u64 base, _
  * A read that would block. Of a server that reads headers apart it means that it waits for the next
  * command: a statement whose end was not seen has ended.
  */
-static __always_inline void session_waits(struct dbps_session *s, __u64 requested)
+static __always_inline void session_waits(struct dbps_record *r, __u64 requested)
 {
+	struct dbps_session *s = &r->s;
+
 	if (s->flags & DBPS_TLS) {
 		dark_waits(s);
 		return;
@@ -329,7 +315,8 @@ static __always_inline void session_waits(struct dbps_session *s, __u64 requeste
 	if (s->phase <= DBPS_PHASE_IDLE || s->phase == DBPS_PHASE_INFILE ||
 	    s->phase == DBPS_PHASE_CHANGE_USER || s->in.left || s->in.hdr_have)
 		return;
-	if (s->flags & DBPS_COMPRESSED && (!(s->flags & DBPS_SENT) || requested != 7))
+	if (s->flags & DBPS_COMPRESSED &&
+	    (!(s->flags & DBPS_SENT) || requested != 7 || mysql_outer_is_open(&r->my.outer_in)))
 		return;
 	if (s->phase != DBPS_PHASE_UNFRAMED && !(s->flags & DBPS_READS_APART))
 		return;
@@ -408,20 +395,6 @@ static __always_inline bool sent_is_followed(const struct dbps_session *s)
 	       s->phase != DBPS_PHASE_CLOSED;
 }
 
-/* The server comes to the requests that it has read ahead, as soon as it has answered. */
-__noinline int sent_before_held(struct dbps_record *r)
-{
-	if (!r)
-		return 0;
-	for (int i = 0; i < DBPS_HELD_MAX; i++) {
-		if (!(r->s.flags & DBPS_HELD) || r->s.phase != DBPS_PHASE_IDLE)
-			break;
-		if (mysql_take_held(r))
-			session_unframe(&r->s, DBPS_LOSS_UNREADABLE);
-	}
-	return 0;
-}
-
 /* Everything but the everyday answer, and what it left. */
 static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u32 pos,
 				 struct dbps_window *window)
@@ -441,8 +414,6 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 		window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && mysql_sent(r, &span, n, pos, window))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
-	if (mysql_unlikely(s->flags & DBPS_HELD))
-		sent_before_held(r);
 	return 0;
 }
 

@@ -148,7 +148,7 @@ static __noinline int tap_nothing_received(struct dbps_record *r, int ret)
 	if (!session_lock(r))
 		return 0;
 	if (ret == -EAGAIN)
-		session_waits(&r->s, call.requested);
+		session_waits(r, call.requested);
 	else if (plain_or(r)->s.phase != DBPS_PHASE_INFILE) /* else the statement reads it */
 		tap_closed(r);
 	session_unlock(r);

@@ -711,8 +711,9 @@ MYSQL_INLINE int mysql_request(struct dbps_record *r, __u64 now_ns)
 }
 
 /*
- * Payload bytes of a request: keep the first `cap`. The first piece is read in one go,
- * later ones in blocks that fit behind any kept offset. Returns how many were taken, or negative.
+ * Payload bytes of a request: keep the first `cap`, or fewer where a piece was kept with a smaller
+ * one. The first piece is read in one go, later ones in blocks that fit behind any kept offset.
+ * Returns how many were taken, or negative.
  */
 MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_span *span, __u32 pos,
 				     __u32 avail, __u32 cap)
@@ -732,7 +733,7 @@ MYSQL_INLINE int mysql_request_bytes(struct dbps_record *r, const struct dbps_sp
 		if (dbps_span_read(span, pos, dbps_body(r), keep))
 			return -1;
 		r->request.have = keep;
-	} else if (!in->skip && have < cap) {
+	} else if (!in->skip && have < cap && r->request.have == have) {
 		if (n > DBPS_DB_MAX)
 			n = DBPS_DB_MAX;
 		if (dbps_span_read(span, pos, dbps_body(r) + have, n))
@@ -1175,6 +1176,7 @@ struct mysql_feed {
 	__u32 total; /* where the packets end that lie there: less than `whole` in an outer packet
 		      */
 	__u32 pos;
+	__u32 broken;
 };
 
 /* Where the packets at the begin of a call end: in an outer one that is not known yet. */
@@ -1278,6 +1280,12 @@ MYSQL_INLINE bool mysql_outer_is_whole(const struct dbps_session *s, const struc
 	if (o->have < MYSQL_OB20_HEADER)
 		return false;
 	return !(o->hdr[23] & MYSQL_OB20_EXTRA) || o->have >= MYSQL_OB20_HEADER + 4;
+}
+
+/* Whether some of an outer packet is still to come. */
+MYSQL_INLINE bool mysql_outer_is_open(const struct dbps_outer *o)
+{
+	return o->have || o->skip || o->left || o->tail;
 }
 
 /* Behind an OceanBase header. Negative: that is none. */
@@ -1449,26 +1457,6 @@ MYSQL_INLINE int mysql_outer_hidden(struct mysql_outer_feed *f, bool reads)
 	return MYSQL_OUTER_MORE;
 }
 
-/*
- * The first request of an OceanBase session was cut so that it could not be told what it is: the
- * fifth byte is a command's, where that of a frame is 0. What was gathered is a packet's header
- * then.
- */
-MYSQL_INLINE bool mysql_outer_is_none(struct mysql_outer_feed *f)
-{
-	struct dbps_session *s = &f->r->s;
-	struct dbps_outer *o = f->o;
-
-	if (s->sequence || !(s->flags & DBPS_OB20) || o->have < 5 || !o->hdr[4])
-		return false;
-	s->flags &= ~DBPS_OB20;
-	f->pos -= o->have - 4u;
-	o->have = 0;
-	__builtin_memcpy(s->in.hdr, o->hdr, 4);
-	mysql_header(f->r);
-	return true;
-}
-
 MYSQL_INLINE int mysql_outer_header(struct mysql_outer_feed *f, bool reads)
 {
 	int n = mysql_outer_bytes(f);
@@ -1477,8 +1465,6 @@ MYSQL_INLINE int mysql_outer_header(struct mysql_outer_feed *f, bool reads)
 		return MYSQL_OUTER_LOST;
 	f->o->have += (__u8)n;
 	f->pos = (__u32)n;
-	if (reads && mysql_outer_is_none(f))
-		return MYSQL_OUTER_MORE;
 	if (!mysql_outer_is_whole(&f->r->s, f->o))
 		return MYSQL_OUTER_MORE;
 	if (mysql_outer_begin(f))
@@ -1533,31 +1519,56 @@ MYSQL_INLINE int mysql_feed_outer(struct mysql_feed *f, bool reads)
 		return -1;
 	f->pos += (__u32)r;
 	f->total = f->pos + ((__u32)(r >> 32) & 0xfffffff);
-	if (!(f->r->s.flags & DBPS_WRAPPED))
-		f->total = f->whole; /* it was none */
 	return (int)(r >> 60);
+}
+
+/*
+ * OceanBase's frames show in the first request of a session: a frame's fifth byte is 0, which as a
+ * command no client sends. What was taken for a packet's header is the begin of the frame's then.
+ * Of servers that read headers apart it is known that they have none. Returns whether it is one.
+ */
+MYSQL_INLINE bool mysql_begins_frames(struct mysql_feed *f)
+{
+	struct dbps_session *s = &f->r->s;
+	__u8 command;
+
+	if (mysql_likely(s->sequence || s->in.got) || s->phase != DBPS_PHASE_IDLE ||
+	    s->flags & (DBPS_READS_APART | DBPS_WRAPPED))
+		return false;
+	if (dbps_span_read(&f->span, f->pos, &command, 1) || command)
+		return false;
+	s->flags |= DBPS_OB20;
+	__builtin_memcpy(f->r->my.outer_in.hdr, s->in.hdr, 4);
+	f->r->my.outer_in.have = 4;
+	__builtin_memset(&s->in, 0, sizeof(s->in));
+	f->total = f->pos;
+	return true;
 }
 
 /* ---------------------------------------------------------------- requests ahead of time ---- */
 
+/* Whether the server executes a statement for which it reads no further bytes. */
+MYSQL_INLINE bool mysql_is_busy(const struct dbps_session *s)
+{
+	return s->phase > DBPS_PHASE_UNFRAMED && s->phase != DBPS_PHASE_INFILE &&
+	       s->phase != DBPS_PHASE_CHANGE_USER && s->phase != DBPS_PHASE_STREAM;
+}
+
 /*
- * Whether a request that is there is not the server's next act: it executes another, and nothing of
- * its answer was sent. Of servers that read headers apart it is known that they read no request
- * ahead; where something was sent, it may be that the end was missed.
+ * Whether a request that is there is not the server's next act: others that it has read come first,
+ * or it executes one, and nothing of the answer was sent. Of servers that read headers apart it is
+ * known that they read no request ahead; where something was sent, it may be that the end was
+ * missed.
  */
 MYSQL_INLINE bool mysql_holds(const struct dbps_session *s)
 {
-	return s->phase > DBPS_PHASE_UNFRAMED && s->phase != DBPS_PHASE_INFILE &&
-	       s->phase != DBPS_PHASE_CHANGE_USER && s->phase != DBPS_PHASE_STREAM &&
-	       !(s->flags & (DBPS_READS_APART | DBPS_SENT | DBPS_WRAPPED));
+	return s->flags & DBPS_HELD ||
+	       (mysql_is_busy(s) && !(s->flags & (DBPS_READS_APART | DBPS_SENT | DBPS_WRAPPED)));
 }
 
-/**
- * @brief Keep where bytes are that the server comes to later.
- * @param base Their address. @param again They are the rest of what was kept first.
- * @return 0; -1 when there is no room, or they cannot be read.
- */
-DBPS_STEP_FN int mysql_hold(struct dbps_record *r, __u64 base, __u32 n, __u32 again)
+/* Keep where bytes are that the server comes to later. Returns 0; -1 when there is no room, or they
+ * cannot be read. */
+DBPS_STEP_FN int mysql_hold(struct dbps_record *r, __u64 base, __u32 n)
 {
 	struct dbps_held *held;
 	struct dbps_span span;
@@ -1573,7 +1584,7 @@ DBPS_STEP_FN int mysql_hold(struct dbps_record *r, __u64 base, __u32 n, __u32 ag
 		return -1;
 	r->s.flags |= DBPS_HELD;
 	for (int i = 0; i < DBPS_HELD_MAX; i++) {
-		if (again || !held[i].len) {
+		if (!held[i].len) {
 			held[i].base = base;
 			held[i].len = n;
 			held[i].first = first;
@@ -1589,13 +1600,37 @@ DBPS_STEP_FN int mysql_hold(struct dbps_record *r, __u64 base, __u32 n, __u32 ag
 }
 
 /* The rest of the call is of requests ahead of time. Returns 1, as nothing more is to be done. */
-MYSQL_INLINE int mysql_hold_rest(struct mysql_feed *f, bool again)
+MYSQL_INLINE int mysql_hold_rest(struct mysql_feed *f)
 {
 	__u64 base = (__u64)(unsigned long)f->span.base + f->pos;
 
-	if (!mysql_hold(f->r, base, f->total - f->pos, again))
+	if (!mysql_hold(f->r, base, f->total - f->pos))
 		f->pos = f->total;
 	return 1;
+}
+
+/* So many bytes of what was held first are taken. Returns 0; -1 when the rest cannot be read. */
+MYSQL_INLINE int mysql_held_taken(struct dbps_record *r, __u32 n)
+{
+	struct dbps_held *held = r->my.held;
+	struct dbps_span rest;
+	__u32 first = 0;
+
+	held[0].base += n;
+	held[0].len -= n;
+	if (held[0].len) {
+		rest.base = (__typeof__(rest.base))(unsigned long)held[0].base;
+		if (dbps_span_read(&rest, 0, &first, 1))
+			return -1;
+		held[0].first = first;
+		return 0;
+	}
+	for (int i = 1; i < DBPS_HELD_MAX; i++)
+		held[i - 1] = held[i];
+	held[DBPS_HELD_MAX - 1].len = 0;
+	if (!held[0].len)
+		r->s.flags &= ~DBPS_HELD;
+	return 0;
 }
 
 /* A header, or a piece of a request. Returns 1 when there is nothing more to do. */
@@ -1606,8 +1641,9 @@ MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f, bool held)
 
 	if (f->pos >= f->total)
 		return f->pos >= f->whole || held || mysql_feed_outer(f, true) < 0;
-	if (!in->left && !in->hdr_have && !in->full && mysql_unlikely(mysql_holds(&f->r->s)))
-		return mysql_hold_rest(f, held);
+	if (!held && !in->left && !in->hdr_have && !in->full &&
+	    mysql_unlikely(mysql_holds(&f->r->s)))
+		return mysql_hold_rest(f);
 	if (!in->left) {
 		n = mysql_header_bytes(in, &f->span, f->pos, f->total - f->pos);
 		if (n < 0)
@@ -1616,6 +1652,8 @@ MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f, bool held)
 		if (in->hdr_have < 4)
 			return f->pos >= f->whole;
 		mysql_header(f->r);
+	} else if (!held && mysql_begins_frames(f)) {
+		return 0;
 	} else {
 		n = mysql_request_bytes(f->r, &f->span, f->pos, f->total - f->pos,
 					held ? DBPS_NAMES_MAX : DBPS_BODY_CAP);
@@ -1625,7 +1663,7 @@ MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f, bool held)
 	}
 	if (!in->left && !in->full)
 		mysql_message(f->r);
-	return f->pos >= f->whole;
+	return f->pos >= f->whole || mysql_unlikely(f->r->s.flags & DBPS_TLS);
 }
 
 static int mysql_request_loop(__u32 i, struct mysql_feed *f)
@@ -1634,12 +1672,24 @@ static int mysql_request_loop(__u32 i, struct mysql_feed *f)
 	return mysql_request_piece(f, false);
 }
 
-/* Of a request that was read ahead no more is kept than the struct has room for: where it is taken
- * up, the kernel does not know the map's larger value. */
-static int mysql_held_loop(__u32 i, struct mysql_feed *f)
+/*
+ * The server comes to what it has read ahead: a header of it, or a piece. No more of a request is
+ * kept than the struct has room for, as the kernel does not know the map's larger value here.
+ * Returns 0; -1 when what is there is not what was read, or what came before it is not followed.
+ */
+DBPS_STEP_FN int mysql_take_held(struct dbps_record *r)
 {
-	(void)i;
-	return mysql_request_piece(f, true);
+	struct mysql_feed f = {.r = r};
+	__u32 first = 0;
+
+	if (!r || r->s.phase == DBPS_PHASE_UNFRAMED)
+		return -1;
+	f.span.base = (__typeof__(f.span.base))(unsigned long)r->my.held[0].base;
+	f.whole = f.total = r->my.held[0].len;
+	if (dbps_span_read(&f.span, 0, &first, 1) || first != r->my.held[0].first)
+		return -1;
+	mysql_request_piece(&f, true);
+	return f.pos ? mysql_held_taken(r, f.pos) : -1;
 }
 
 /* Bytes of a short request or answer. */
@@ -1807,43 +1857,15 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
 
 /**
  * @brief Bytes that the server read from its client.
- * @return 0; -1 when they could not be read: framing is lost.
+ * @return How many were taken. Fewer than n: what is behind them is encrypted (DBPS_TLS), or they
+ * could not be read, and framing is lost.
  */
-MYSQL_INLINE int mysql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+MYSQL_INLINE __u32 mysql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
 	struct mysql_feed f = {.r = r, .span = *span, .whole = n, .total = mysql_total(r, 0, n)};
 
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_request_loop, &f);
-	return f.pos < n ? -1 : 0;
-}
-
-/*
- * The server comes to what it has read ahead: up to the next request that has an answer. Returns 0;
- * -1 when what is there is not what was read.
- */
-MYSQL_INLINE int mysql_take_held(struct dbps_record *r)
-{
-	struct dbps_held *held = r->my.held, taken = held[0];
-	struct mysql_feed f = {.r = r};
-	__u32 first = 0;
-
-	f.span.base = (__typeof__(f.span.base))(unsigned long)taken.base;
-	f.whole = taken.len;
-	f.total = taken.len;
-	if (dbps_span_read(&f.span, 0, &first, 1) || first != taken.first)
-		return -1;
-	held[0].len = 0;
-	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_held_loop, &f);
-	if (f.pos < f.total)
-		return -1;
-	if (held[0].len)
-		return 0;
-	for (int i = 1; i < DBPS_HELD_MAX; i++)
-		held[i - 1] = held[i];
-	held[DBPS_HELD_MAX - 1].len = 0;
-	if (!held[0].len)
-		r->s.flags &= ~DBPS_HELD;
-	return 0;
+	return f.pos;
 }
 
 /*
@@ -1968,6 +1990,16 @@ MYSQL_INLINE __u64 mysql_everyday_answer(struct dbps_session *s, const struct my
 	return (__u64)(__u32)found << 32 | off;
 }
 
+/* What a packet held is acted on. Behind the OK of a login compression may begin. */
+MYSQL_INLINE void mysql_answered(struct mysql_feed *f, int found)
+{
+	__u32 wrapped = f->r->s.flags & DBPS_WRAPPED;
+
+	dbps_on_found(f->r, found);
+	if (!wrapped && f->r->s.flags & DBPS_WRAPPED)
+		f->total = f->pos;
+}
+
 /* Whole packets at the feed's position. Returns how many bytes were taken, or negative. */
 MYSQL_INLINE int mysql_answer_window(struct mysql_feed *f)
 {
@@ -1984,10 +2016,7 @@ MYSQL_INLINE int mysql_answer_window(struct mysql_feed *f)
 	taken = (__u32)r;
 	f->pos += taken;
 	if (found)
-		dbps_on_found(f->r, (int)found);
-	/* Compression begins behind the OK of the login. */
-	if (found & MYSQL_FOUND_LOGIN && f->r->s.flags & DBPS_COMPRESSED)
-		f->total = f->pos;
+		mysql_answered(f, (int)found);
 	return (int)taken;
 }
 
@@ -2025,12 +2054,28 @@ MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
 	return 0;
 }
 
+/* The server has answered, and comes to the next of what it has read ahead. Returns 1 when there is
+ * nothing more to do. */
+MYSQL_INLINE int mysql_answer_held(struct mysql_feed *f)
+{
+	if (mysql_take_held(f->r)) {
+		f->broken = 1;
+		return 1;
+	}
+	/* What is behind an answer in the same call is of the next one. */
+	if (f->pos < f->whole)
+		f->r->s.flags |= DBPS_SENT;
+	return 0;
+}
+
 /* Packets at the feed's position. Returns 1 when there is nothing more to do. */
 MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 {
 	struct dbps_stream *out = &f->r->s.out;
 	int n;
 
+	if (mysql_unlikely(f->r->s.flags & DBPS_HELD) && !mysql_is_busy(&f->r->s))
+		return mysql_answer_held(f);
 	if (f->pos >= f->total) {
 		if (f->pos >= f->whole)
 			return 1;
@@ -2059,7 +2104,7 @@ MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 			 out->got < MYSQL_PACKET_FULL ? out->got : MYSQL_PACKET_FULL);
 	out->got = 0;
 	if (n)
-		dbps_on_found(f->r, n);
+		mysql_answered(f, n);
 	return 0;
 }
 
@@ -2072,7 +2117,7 @@ static int mysql_answer_loop(__u32 i, struct mysql_feed *f)
 /**
  * @brief Bytes that the server sent to its client, from `pos` on.
  * @param window Scratch.
- * @return 0; -1 when they could not be read: framing is lost.
+ * @return 0; -1 when they, or requests that were read ahead, could not be read: framing is lost.
  */
 MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span, __u32 n, __u32 pos,
 			    struct dbps_window *window)
@@ -2085,7 +2130,7 @@ MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span,
 			       .pos = pos};
 
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_answer_loop, &f);
-	return f.pos < n ? -1 : 0;
+	return f.broken || f.pos < n ? -1 : 0;
 }
 
 #endif

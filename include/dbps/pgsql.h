@@ -334,8 +334,8 @@ DBPS_STEP_FN int pgsql_request(struct dbps_record *r)
 		r->pg.waits = r->s.phase == DBPS_PHASE_AUTH;
 		break;
 	case 'X':
+		mysql_end(&r->s, dbps_now(), DBPS_PHASE_CLOSED); /* also a group without its Sync */
 		r->s.command = COM_QUIT;
-		r->s.phase = DBPS_PHASE_CLOSED;
 		break;
 	case 'P':
 	case 'B':
@@ -797,6 +797,14 @@ PGSQL_INLINE void pgsql_ready(struct dbps_record *r, __u32 status)
 	}
 }
 
+/* What a pooler sends behind an answer in the same call is of the next one, which may have begun.
+ */
+PGSQL_INLINE void pgsql_sent_ahead(struct pgsql_feed *f)
+{
+	if (mysql_unlikely(f->r->s.flags & DBPS_READS_AHEAD) && f->pos < f->total)
+		f->r->s.flags |= DBPS_SENT;
+}
+
 /* CommandComplete: DISCARD ALL and DEALLOCATE drop prepared statements. */
 PGSQL_INLINE void pgsql_complete(struct dbps_record *r, const struct dbps_pgsql_head *h, __u32 have)
 {
@@ -945,6 +953,7 @@ PGSQL_INLINE int pgsql_answer_window(struct pgsql_feed *f)
 			     len - 5 < DBPS_PGSQL_HEAD ? len - 5 : DBPS_PGSQL_HEAD);
 	}
 	f->pos += off + len;
+	pgsql_sent_ahead(f);
 	return (int)(off + len);
 }
 
@@ -997,6 +1006,7 @@ PGSQL_INLINE int pgsql_answer_step(struct pgsql_feed *f)
 		pgsql_answer(f->r, &f->r->pg.head, out->seq,
 			     out->got < DBPS_PGSQL_HEAD ? out->got : DBPS_PGSQL_HEAD);
 	out->got = 0;
+	pgsql_sent_ahead(f);
 	return 0;
 }
 

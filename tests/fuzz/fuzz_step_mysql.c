@@ -22,15 +22,13 @@
  *     that was not followed) the cut decides where it is found again. It has to be lost in the same
  *     move, unless bytes cannot be read: which of them are, the cut decides.
  *  5. Of servers that read apart it is known that they answer when they have read a request whole,
- *     an empty one before they read on, and none whose sequence is not 0. What others do is told
- *     from WHOLE and CUT alone.
- *  6. A server that reads apart and looks for a header has no answer to give: what was not
- *     followed has ended (session_waits). WHOLE sees that at the next request.
- *  7. Requests ahead of time are held for servers that do not read apart, and their turn comes at
- *     the end of a call that answers. Compressed packets that a server sends unasked are taken as
- *     they come: sessions with either are played, not compared.
- *  8. That packets are in OceanBase's is told by a call that holds the first header.
- *  9. Where encrypted bytes are not read, records of TLS are known by calls that begin with one.
+ *     an empty one before they read on, and none whose sequence is not 0; and that they have no
+ *     frames of OceanBase's. What others do is told from WHOLE and CUT alone.
+ *  6. WHOLE and APART are different servers, whose reads tell different things: that one which
+ *     reads apart looks for a header means that it has no answer to give, and what was not followed
+ *     has ended (session_waits); that it reads a request means that it has come to it, where others
+ *     read ahead (DBPS_HELD) and may have OceanBase's frames. Where one of these counts, the two
+ *     are told apart for good.
  */
 #include "kernel.h"
 
@@ -63,10 +61,14 @@ enum start {
 	START_UNKNOWN,	/* and here it is not */
 	START_PLAIN,	/* plaintext of the library, behind an SSLRequest: plain_begin() */
 	START_COMPRESS, /* and one that asked for compression */
+	START_OCEANBASE,
 	START_N,
 };
 
 enum player_kind { WHOLE, CUT, APART, PIECES, PLAYERS };
+
+#define PAIRS 3
+static const enum player_kind pairs[PAIRS][2] = {{WHOLE, CUT}, {APART, PIECES}, {WHOLE, APART}};
 
 struct player {
 	enum player_kind kind;
@@ -75,11 +77,11 @@ struct player {
 	bool vector;
 	/* The client's stream, as a server knows it that reads apart. */
 	__u32 header_have;
-	__u8 header[4];
+	__u8 header[7];
 	__u32 left;
 	bool headers; /* one was read */
 	bool odd;     /* did what rule 5 excludes */
-	bool ended;   /* a statement ended as rule 6 tells */
+	bool told;    /* by its way of reading, as rule 6 has it */
 	bool late;    /* a statement began with its answer: rule 3 */
 };
 
@@ -95,9 +97,26 @@ static bool is_cut(const struct player *p)
 	return p->kind == CUT || p->kind == PIECES;
 }
 
-static bool reads_apart(const struct player *p)
+static __u32 flags_of(const struct player *p)
+{
+	return p->kernel.record->s.flags;
+}
+
+static bool is_apart(const struct player *p)
 {
 	return p->kind == APART || p->kind == PIECES;
+}
+
+/* What it does while nothing is encrypted. */
+static bool reads_apart(const struct player *p)
+{
+	return is_apart(p) && ~flags_of(p) & DBPS_TLS;
+}
+
+/* Of the packets that are on the wire. */
+static __u32 header_len(const struct player *p)
+{
+	return flags_of(p) & DBPS_COMPRESSED ? MYSQL_OUTER_HEADER : 4;
 }
 
 /* ---------------------------------------------------------------- pieces -------------------- */
@@ -140,7 +159,7 @@ static bool is_unread(const struct player *p)
 
 static void read_header(struct player *p, const __u8 **at, size_t *n)
 {
-	size_t want = 4 - p->header_have, take = want < *n ? want : *n;
+	size_t want = header_len(p) - p->header_have, take = want < *n ? want : *n;
 
 	if (p->headers)
 		take = piece(p, take);
@@ -151,7 +170,7 @@ static void read_header(struct player *p, const __u8 **at, size_t *n)
 	p->odd |= is_unread(p) && p->header[3];
 	*at += take;
 	*n -= take;
-	if (p->header_have < 4)
+	if (p->header_have < header_len(p))
 		return;
 	p->left = mysql_u24(p->header);
 	p->header_have = 0;
@@ -174,6 +193,8 @@ static void read_body(struct player *p, const __u8 **at, size_t *n)
 static void read_apart(struct player *p, const __u8 *bytes, size_t n)
 {
 	while (n) {
+		if (!reads_apart(p))
+			return read_whole(p, bytes, n);
 		if (p->left)
 			read_body(p, &bytes, &n);
 		else
@@ -189,7 +210,7 @@ static bool is_unread_empty(const struct player *p)
 
 static void play_sent(struct player *p, const __u8 *bytes, size_t n)
 {
-	p->odd |= p->left || p->header_have;
+	p->odd |= reads_apart(p) && (p->left || p->header_have);
 	p->late |= is_unread_empty(p);
 	for (size_t done = 0, take; done < n; done += take) {
 		take = piece(p, n - done);
@@ -199,11 +220,11 @@ static void play_sent(struct player *p, const __u8 *bytes, size_t n)
 
 static void play_wait(struct player *p)
 {
-	__u32 requested = p->left ? p->left : 4 - p->header_have;
+	__u32 requested = p->left ? p->left : header_len(p) - p->header_have;
 	__u8 phase = p->kernel.record->s.phase;
 
 	kernel_waits(&p->kernel, p->vector ? 0 : reads_apart(p) ? requested : 1 << 16);
-	p->ended |= reads_apart(p) && p->kernel.record->s.phase != phase;
+	p->told |= p->kernel.record->s.phase != phase;
 }
 
 static void play_event(struct player *p, enum move_event event)
@@ -219,6 +240,8 @@ static void play_event(struct player *p, enum move_event event)
 static void play(struct player *p, const struct move *move, const __u8 *bytes, size_t n)
 {
 	p->kernel.now++;
+	p->kernel.buffer = moves.bytes;
+	p->kernel.buffer_n = moves.used;
 	if (move->kind == MOVE_WAIT)
 		play_wait(p);
 	else if (move->kind == MOVE_EVENT)
@@ -229,6 +252,8 @@ static void play(struct player *p, const struct move *move, const __u8 *bytes, s
 		read_apart(p, bytes, n);
 	else
 		read_whole(p, bytes, n);
+	p->told |= flags_of(p) & (DBPS_HELD | DBPS_OB20);
+	p->odd |= is_apart(p) && flags_of(p) & DBPS_OB20;
 }
 
 /* ---------------------------------------------------------------- comparing ----------------- */
@@ -240,9 +265,43 @@ static void same_flags(__u32 a, __u32 b)
 	same_number("flags", a & rest, b & rest);
 }
 
-static bool is_followed(const struct dbps_session *s)
+/* Of TLS the type of a record is apart from the rest of its header. */
+static __u32 gathered(const struct dbps_stream *stream, __u32 flags)
 {
-	return s->phase != DBPS_PHASE_CLOSED && !(s->flags & (DBPS_TLS | DBPS_COMPRESSED));
+	return stream->hdr_have && flags & DBPS_TLS ? stream->hdr_have - 1u : stream->hdr_have;
+}
+
+static void same_outer(const struct dbps_outer *a, const struct dbps_outer *b)
+{
+	SAME(skip);
+	SAME(left);
+	SAME(tail);
+	SAME(hidden);
+	SAME(have);
+	SAME(seq);
+	SAME(blind);
+	SAME(last);
+	SAME_BYTES(hdr, a->have);
+}
+
+static void same_mysql(const struct dbps_record *p, const struct dbps_record *q)
+{
+	const struct dbps_mysql *a = &p->my, *b = &q->my;
+	__u32 have = p->s.out.got < DBPS_HEAD_MAX ? p->s.out.got : DBPS_HEAD_MAX;
+
+	if (p->s.flags & DBPS_WRAPPED) {
+		same_outer(&a->outer_in, &b->outer_in);
+		same_outer(&a->outer_out, &b->outer_out);
+	} else if (p->s.out.left) {
+		SAME_BYTES(head.b, have);
+	}
+	for (int i = 0; p->s.flags & DBPS_HELD && i < DBPS_HELD_MAX; i++) {
+		SAME(held[i].len);
+		if (!a->held[i].len)
+			break;
+		SAME(held[i].base);
+		SAME(held[i].first);
+	}
 }
 
 static void same(const struct player *p, const struct player *q)
@@ -257,47 +316,35 @@ static void same(const struct player *p, const struct player *q)
 		same_times(a, b);
 	same_login(a, b);
 	SAME(bytes_out);
-	if (is_followed(a))
+	if (a->phase != DBPS_PHASE_CLOSED) {
 		same_stream(&a->out, &b->out, a->out.hdr_have);
+		same_mysql(p->kernel.record, q->kernel.record);
+	}
 	same_kernel(&p->kernel, &q->kernel);
 	if (is_unread(p) || is_unread(q))
 		return; /* 3 */
 	SAME(bytes_in);
-	if (is_followed(a))
-		same_stream(&a->in, &b->in, a->in.hdr_have);
+	if (a->phase != DBPS_PHASE_CLOSED)
+		same_stream(&a->in, &b->in, gathered(&a->in, a->flags));
 	if (!a->in.left || a->in.got) /* 3 */
 		same_request(&p->kernel.record->request, &q->kernel.record->request);
 }
 
 /* ---------------------------------------------------------------- a run --------------------- */
 
-/* Rules 7 to 9. */
-static bool is_apart(const struct player *p, const struct player *q)
+static bool players_judge(const enum player_kind pair[2])
 {
-	__u32 flags = p->kernel.record->s.flags | q->kernel.record->s.flags;
+	const struct player *p = &players[pair[0]], *q = &players[pair[1]];
 
-	return flags & (DBPS_COMPRESSED | DBPS_OB20 | DBPS_HELD) ||
-	       dbps_session_is_dark(&p->kernel.record->s) ||
-	       dbps_session_is_dark(&q->kernel.record->s);
-}
-
-/* Whether p and q are still to be compared. */
-static bool is_comparable(const struct player *p, const struct player *q)
-{
-	return !p->kernel.unframed && !q->kernel.unframed && /* 4 */
-	       !p->odd && !q->odd &&			     /* 5 */
-	       !p->ended && !q->ended;			     /* 6 */
-}
-
-static void judge(struct player *p, struct player *q, bool *comparable)
-{
-	if (!*comparable)
-		return;
-	*comparable = is_comparable(p, q) && !is_apart(p, q);
-	if (*comparable)
-		same(p, q);
-	else if (!p->odd && !q->odd && !p->ended && !q->ended && !is_apart(p, q))
-		CHECK(p->kernel.unframed == q->kernel.unframed); /* 4 */
+	if (p->odd || q->odd) /* 5 */
+		return false;
+	if (is_apart(p) != is_apart(q) && (p->told || q->told)) /* 6 */
+		return false;
+	CHECK(p->kernel.unframed == q->kernel.unframed); /* 4 */
+	if (p->kernel.unframed)
+		return false;
+	same(p, q);
+	return true;
 }
 
 static void begin_session(struct dbps_session *s, enum start start)
@@ -314,33 +361,49 @@ static void begin_session(struct dbps_session *s, enum start start)
 				 DBPS_PHASE_GREETED},
 		[START_COMPRESS] = {DBPS_FRAMED_IN | DBPS_KNOWN_CAPS | DBPS_TLS_READ,
 				    DBPS_PHASE_GREETED},
+		[START_OCEANBASE] = {DBPS_KNOWN_ID | DBPS_FRAMED_IN, DBPS_PHASE_GREETED},
 	};
 
 	s->flags = starts[start].flags;
 	s->phase = starts[start].phase;
+	s->id = start == START_OCEANBASE ? 0xc0064c45 : 7;
 	s->server_caps = start == START_ALL_CAPS ? ~0u : 0x81fff7fe;
 	if (start == START_PLAIN || start == START_COMPRESS)
 		s->caps = 0x81fff7fe & ~(start == START_PLAIN ? MYSQL_COMPRESS : 0);
 }
 
-static void begin(struct player *p, enum player_kind kind)
+static void player_begin(int i)
 {
 	static const __u32 text_bytes[4] = {DBPS_TEXT_DEFAULT, DBPS_TEXT_MIN, DBPS_TEXT_MIN + 1,
 					    DBPS_TEXT_MAX};
 	enum start start = ((moves.setup & SETUP_START) >> SETUP_START_SHIFT) % START_N;
+	struct player *p = &players[i];
 
 	memset(p, 0, offsetof(struct player, kernel));
 	memset(&p->rng, 0, sizeof(*p) - offsetof(struct player, rng));
-	p->kind = kind;
+	p->kind = (enum player_kind)i;
 	p->rng = moves.seed;
 	p->vector = moves.setup & SETUP_VECTOR;
-	kernel_begin(&p->kernel, text_bytes[moves.setup & SETUP_TEXT], (__u8)(0x5a + kind * 0x31));
+	kernel_begin(&p->kernel, text_bytes[moves.setup & SETUP_TEXT], (__u8)(0x5a + i * 0x31));
 	begin_session(&p->kernel.record->s, start);
 	p->kernel.unframed = start == START_UNKNOWN; /* 4 */
 }
 
-/* A full packet inside of another is left out: its zeros would be four million packets; and one
- * ahead of time, whose bytes do not stay. */
+static struct kernel *player_kernel(int i)
+{
+	return &players[i].kernel;
+}
+
+static void player_show(int i)
+{
+	const struct player *p = &players[i];
+
+	fprintf(stderr, "%s%s%s", p->odd ? " odd" : "", p->told ? " told" : "",
+		p->late ? " late" : "");
+}
+
+/* A full packet inside of another, or of TLS, is left out: its zeros would be four million packets;
+ * and one ahead of time, whose bytes do not stay. */
 static bool is_too_much(const struct move *move)
 {
 	bool inside = false;
@@ -349,6 +412,7 @@ static bool is_too_much(const struct move *move)
 		const struct player *p = &players[i];
 		const struct dbps_stream *out = &p->kernel.record->s.out;
 
+		inside |= flags_of(p) & (DBPS_WRAPPED | DBPS_TLS);
 		inside |= p->kernel.record->s.phase > DBPS_PHASE_IDLE && move_is_read(move);
 		inside |=
 			move_is_read(move) ? p->left || p->header_have : out->left || out->hdr_have;
@@ -356,8 +420,7 @@ static bool is_too_much(const struct move *move)
 	return inside;
 }
 
-/* A move to all players. */
-static void play_all(const struct move *move, bool fault)
+static void players_move(const struct move *move)
 {
 	const __u8 *bytes = move->bytes;
 	size_t n = move->n + move->filled;
@@ -366,68 +429,11 @@ static void play_all(const struct move *move, bool fault)
 		return;
 	if (move->filled)
 		bytes = memcpy(full_packet, move->bytes, move->n);
-	for (int i = 0; i < PLAYERS; i++) {
-		players[i].kernel.fault = fault;
-		players[i].kernel.buffer = moves.bytes;
-		players[i].kernel.buffer_n = moves.used;
+	for (int i = 0; i < PLAYERS; i++)
 		play(&players[i], move, bytes, n);
-	}
 	if (move->filled)
 		memset(full_packet, 0, move->n);
 }
-
-static bool shows;
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	shows = getenv("FUZZ_SHOW");
-	return 0;
-}
-
-/* For whoever looks into a failure: FUZZ_SHOW=1 fuzz_step_mysql FILE. */
-static void show(const struct move *move)
-{
-	fprintf(stderr, "move %d%s, %zu bytes:", move->kind, move_is_read(move) ? " <" : "",
-		move->n + move->filled);
-	for (size_t i = 0; i < move->n && i < 48; i++)
-		fprintf(stderr, " %02x", move->bytes[i]);
-	fputc('\n', stderr);
-	for (int i = 0; i < PLAYERS; i++) {
-		const struct dbps_session *s = &players[i].kernel.record->s;
-
-		fprintf(stderr, "  %d: phase %u seq %llu in %u/%u out %u/%u flags %#x%s%s%s%s\n", i,
-			s->phase, (unsigned long long)s->sequence, s->in.hdr_have, s->in.left,
-			s->out.hdr_have, s->out.left, s->flags,
-			players[i].kernel.unframed ? " unframed" : "", players[i].odd ? " odd" : "",
-			players[i].ended ? " ended" : "", players[i].late ? " late" : "");
-	}
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	bool whole = true, apart = true, across = true, fault = false;
-
-	moves_read(&moves, data, size);
-	for (int i = 0; i < PLAYERS; i++)
-		begin(&players[i], (enum player_kind)i);
-	for (size_t i = 0; i < moves.n; i++) {
-		const struct move *move = &moves.move[i];
-
-		play_all(move, fault && move_has_bytes(move));
-		if (shows)
-			show(move);
-		if (fault && move_has_bytes(move))
-			whole = apart = across = fault = false; /* 4 */
-		fault |= move->kind == MOVE_EVENT && move->event == MOVE_FAULT;
-		judge(&players[WHOLE], &players[CUT], &whole);
-		judge(&players[APART], &players[PIECES], &apart);
-		judge(&players[WHOLE], &players[APART], &across);
-	}
-	for (int i = 0; i < PLAYERS; i++)
-		kernel_done(&players[i].kernel);
-	return 0;
-}
 UNTRACED_END
+
+#include "players.h"

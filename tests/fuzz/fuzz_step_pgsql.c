@@ -19,8 +19,8 @@
  *  3. Where the framing was lost (a message that is none, bytes that could not be read, an event
  *     that was not followed) the cut decides where it is found again. It has to be lost in the same
  *     move, unless bytes cannot be read: which of them are, the cut decides.
- *  4. One that looks for more although it owes an answer has lost what it did not come to.
- *  5. Where encrypted bytes are not read, records of TLS are known by calls that begin with one.
+ *  4. One that looks for more although it owes an answer has lost what it did not come to. One that
+ *     agrees to encryption has lost what it had read by then, and closes (CVE-2021-23214).
  */
 #include "kernel.h"
 
@@ -62,6 +62,9 @@ enum start {
 };
 
 enum player_kind { WHOLE, CUT, BYTES, PLAYERS };
+
+#define PAIRS 2
+static const enum player_kind pairs[PAIRS][2] = {{WHOLE, CUT}, {WHOLE, BYTES}};
 
 /* Where a message of the server ends, told apart from the step. */
 struct framer {
@@ -178,6 +181,8 @@ static void send_all(struct player *p, const __u8 *bytes, size_t n)
 	size_t done = 0, end, take;
 
 	while (done < n) {
+		p->odd |= p->kernel.record->pg.asked && p->kernel.record->pg.held_len &&
+			  (bytes[done] == 'S' || bytes[done] == 'G');
 		end = done + (is_answer_to_request(p, bytes[done])
 				      ? 1
 				      : flushed_len(&p->framer, bytes + done, n - done));
@@ -235,7 +240,8 @@ static void same_pgsql(const struct dbps_pgsql *a, const struct dbps_pgsql *b)
 	}
 }
 
-/* The type of a message is apart from its length; a first packet has none. */
+/* The type of a message, or of a record of TLS, is apart from its length; a first packet has none.
+ */
 static __u32 gathered(const struct dbps_stream *stream, bool is_first)
 {
 	return stream->hdr_have && !is_first ? stream->hdr_have - 1u : stream->hdr_have;
@@ -256,7 +262,7 @@ static void same(const struct player *p, const struct player *q)
 		SAME(bytes_in);
 	same_kernel(&p->kernel, &q->kernel);
 	CHECK(!strncmp(p->kernel.server.version, q->kernel.server.version, DBPS_VERSION_MAX));
-	if (a->phase == DBPS_PHASE_CLOSED || a->flags & DBPS_TLS)
+	if (a->phase == DBPS_PHASE_CLOSED)
 		return;
 	same_stream(&a->in, &b->in, gathered(&a->in, a->phase == DBPS_PHASE_GREETED));
 	same_stream(&a->out, &b->out, gathered(&a->out, false));
@@ -264,28 +270,22 @@ static void same(const struct player *p, const struct player *q)
 	same_pgsql(&p->kernel.record->pg, &q->kernel.record->pg);
 }
 
-static bool is_dark(const struct player *p)
+static bool players_judge(const enum player_kind pair[2])
 {
-	return dbps_session_is_dark(&p->kernel.record->s);
-}
+	const struct player *p = &players[pair[0]], *q = &players[pair[1]];
 
-static void judge(const struct player *p, const struct player *q, bool *comparable)
-{
-	if (!*comparable)
-		return;
-	*comparable = !p->odd && !q->odd &&	  /* 4 */
-		      !is_dark(p) && !is_dark(q); /* 5 */
-	if (!*comparable)
-		return;
+	if (p->odd || q->odd) /* 4 */
+		return false;
 	CHECK(p->kernel.unframed == q->kernel.unframed); /* 3 */
-	*comparable = !p->kernel.unframed;
-	if (*comparable)
-		same(p, q);
+	if (p->kernel.unframed)
+		return false;
+	same(p, q);
+	return true;
 }
 
 /* ---------------------------------------------------------------- a run --------------------- */
 
-static void begin(struct player *p, enum player_kind kind)
+static void player_begin(int i)
 {
 	static const __u32 text_bytes[4] = {DBPS_TEXT_DEFAULT, DBPS_TEXT_MIN, DBPS_TEXT_MIN + 1,
 					    DBPS_TEXT_MAX};
@@ -299,14 +299,16 @@ static void begin(struct player *p, enum player_kind kind)
 		[START_UNKNOWN] = {DBPS_JOINED, DBPS_PHASE_UNKNOWN},
 	};
 	enum start start = (moves.setup & SETUP_START) >> SETUP_START_SHIFT;
+	struct player *p = &players[i];
 	struct dbps_session *s;
 
+	stream_n = 0;
 	memset(p, 0, offsetof(struct player, kernel));
 	memset(&p->rng, 0, sizeof(*p) - offsetof(struct player, rng));
-	p->kind = kind;
+	p->kind = (enum player_kind)i;
 	p->rng = moves.seed;
 	p->vector = moves.setup & SETUP_VECTOR;
-	kernel_begin(&p->kernel, text_bytes[moves.setup & SETUP_TEXT], (__u8)(0x5a + kind * 0x31));
+	kernel_begin(&p->kernel, text_bytes[moves.setup & SETUP_TEXT], (__u8)(0x5a + i * 0x31));
 	s = &p->kernel.record->s;
 	s->flags = DBPS_PGSQL | starts[start].flags;
 	if (moves.setup & SETUP_AHEAD)
@@ -323,8 +325,7 @@ static void client_sends(const __u8 *bytes, size_t n)
 	stream_n += n;
 }
 
-/* A move to all players. */
-static void play_all(const struct move *move, bool fault)
+static void players_move(const struct move *move)
 {
 	const __u8 *bytes = move->bytes;
 	size_t n = move->n + move->filled;
@@ -335,63 +336,21 @@ static void play_all(const struct move *move, bool fault)
 	}
 	if (move_is_read(move))
 		client_sends(bytes, n);
-	for (int i = 0; i < PLAYERS; i++) {
-		players[i].kernel.fault = fault;
+	for (int i = 0; i < PLAYERS; i++)
 		play(&players[i], move, bytes, n);
-	}
 }
 
-static bool shows;
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+static struct kernel *player_kernel(int i)
 {
-	(void)argc;
-	(void)argv;
-	shows = getenv("FUZZ_SHOW");
-	return 0;
+	return &players[i].kernel;
 }
 
-/* For whoever looks into a failure: FUZZ_SHOW=1 fuzz_step_pgsql FILE. */
-static void show(const struct move *move)
+static void player_show(int i)
 {
-	fprintf(stderr, "move %d%s, %zu bytes:", move->kind, move_is_read(move) ? " <" : "",
-		move->n + move->filled);
-	for (size_t i = 0; i < move->n && i < 48; i++)
-		fprintf(stderr, " %02x", move->bytes[i]);
-	fputc('\n', stderr);
-	for (int i = 0; i < PLAYERS; i++) {
-		const struct dbps_session *s = &players[i].kernel.record->s;
+	const struct player *p = &players[i];
 
-		fprintf(stderr, "  %d: phase %u seq %llu in %u/%u out %u/%u flags %#x waits %u%s\n",
-			i, s->phase, (unsigned long long)s->sequence, s->in.hdr_have, s->in.left,
-			s->out.hdr_have, s->out.left, s->flags, players[i].kernel.record->pg.waits,
-			players[i].kernel.unframed ? " unframed" : "");
-	}
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	bool cut = true, bytes = true, fault = false;
-
-	moves_read(&moves, data, size);
-	stream_n = 0;
-	for (int i = 0; i < PLAYERS; i++)
-		begin(&players[i], (enum player_kind)i);
-	for (size_t i = 0; i < moves.n; i++) {
-		const struct move *move = &moves.move[i];
-
-		play_all(move, fault && move_has_bytes(move));
-		if (shows)
-			show(move);
-		if (fault && move_has_bytes(move))
-			cut = bytes = fault = false; /* 3 */
-		fault |= move->kind == MOVE_EVENT && move->event == MOVE_FAULT;
-		judge(&players[WHOLE], &players[CUT], &cut);
-		judge(&players[WHOLE], &players[BYTES], &bytes);
-	}
-	for (int i = 0; i < PLAYERS; i++)
-		kernel_done(&players[i].kernel);
-	return 0;
+	fprintf(stderr, " waits %u%s", p->kernel.record->pg.waits, p->odd ? " odd" : "");
 }
 UNTRACED_END
+
+#include "players.h"

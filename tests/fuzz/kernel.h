@@ -273,7 +273,7 @@ static void check_record(const struct kernel *k)
 		CHECK(s->in.left <= MYSQL_PACKET_FULL && s->out.left <= MYSQL_PACKET_FULL);
 	}
 	CHECK(q->have <= q->len && q->have <= k->text_bytes + 1);
-	CHECK(!(s->flags & DBPS_HAS_TEXT) || dbps_session_executes(s) || dbps_session_is_dark(s));
+	CHECK(!(s->flags & DBPS_HAS_TEXT) || dbps_session_executes(s));
 	CHECK(s->phase != DBPS_PHASE_DEFS || (s->defs_left && s->defs_left <= 0xffff));
 	CHECK(s->phase != DBPS_PHASE_PREPARE_DEFS ||
 	      (s->defs_left && s->defs_left <= 2 * 0xffff + 2));
@@ -322,7 +322,7 @@ static void kernel_waits(struct kernel *k, __u64 requested)
 {
 	kernel_call(k, NULL, 0);
 	if (k->record->s.phase != DBPS_PHASE_IDLE)
-		session_waits(&k->record->s, requested);
+		session_waits(k->record, requested);
 	kernel_after(k);
 }
 

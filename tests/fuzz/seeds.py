@@ -69,6 +69,40 @@ def prepared(text, columns=1, params=1):
     return move(READ, b"\x16" + text) + answer(*packets)
 
 
+def packet(payload, seq=0):
+    return struct.pack("<I", len(payload))[:3] + bytes([seq]) + payload
+
+
+def packets(*payloads, seq=1):
+    return b"".join(packet(p, seq + i) for i, p in enumerate(payloads))
+
+
+def outer(inside, seq=0, plain=0):
+    """A packet of the compressed protocol; `plain`: its bytes stand for so many, compressed."""
+    return struct.pack("<I", len(inside))[:3] + bytes([seq]) + struct.pack("<I", plain)[:3] + inside
+
+
+def frame(inside, flags=2, extra=None, seq=0):
+    """OceanBase's around packets."""
+    if extra is not None:
+        flags, inside = flags | 1, struct.pack("<I", len(extra)) + extra + inside
+    head = struct.pack("<I", len(inside) + 28)[:3] + bytes([seq]) + b"\0\0\0\xab\x20\x14\0" + b"\1\0\0\0\2\0\0\0"
+    return head + struct.pack("<IIHH", len(inside), flags, 0, 0) + inside + b"crc4"
+
+
+def record(kind, n, version=3):
+    """Of TLS."""
+    return bytes([kind, 3, version]) + struct.pack(">H", n) + b"r" * n
+
+
+def read_bytes(*parts):
+    return b"".join(move(READ_BYTES, p) for p in parts)
+
+
+def sent_bytes(*parts):
+    return b"".join(move(SENT_BYTES, p) for p in parts)
+
+
 EXECUTE = b"\x17\7\0\0\0\0\1\0\0\0"
 USES = [b"use stock", b"USE `sto ck`", b"  /* x */ -- y\n # z\n UsE\tstock ; ", b"use stock/* why */",
         b"/*!50000 use stock */", b"/*M!100000 use stock*/", b"use `a``b ;c`", b"use```a`", b"use -- to\n stock"]
@@ -132,11 +166,64 @@ TALKS["use-short-ok"] = login() + query(b"use a", b"\0\2\0\0\0")
 TALKS["query-nothing"] = login() + query(b"use a", OK) + query(b"", OK)
 TALKS["close-short"] = (login() + prepared(b"do 1", 0, 0) + prepared(b"do 2", 0, 0) + move(READ, b"\x19\7")
                         + move(READ, b"\x19\7\0\0\0"))
+TLS_REQUEST = struct.pack("<IIB23x", PLAIN | 1 << 11, 1 << 24, 45)
+TLS_END = record(20, 1) + record(23, 53)
+TALKS.update({
+    "tls-hello-along": move(READ_BYTES, packet(TLS_REQUEST, 1) + record(22, 200, 1)) + sent_bytes(record(22, 90))
+    + read_bytes(TLS_END + record(23, 90)) + sent_bytes(record(23, 40)) + read_bytes(record(23, 40)) + bytes([WAIT])
+    + sent_bytes(record(23, 60)) + read_bytes(record(23, 33) + record(23, 33)) + sent_bytes(record(23, 70)) + bytes([WAIT]),
+    "tls-tickets": move(READ, TLS_REQUEST, 1) + read_bytes(record(22, 200, 1)) + sent_bytes(record(22, 90)) + read_bytes(TLS_END)
+    + sent_bytes(record(23, 230)) + read_bytes(record(23, 90)) + sent_bytes(record(23, 40)) + read_bytes(record(23, 40)),
+    "tls-12": move(READ, TLS_REQUEST, 1) + read_bytes(record(22, 200, 1)) + sent_bytes(record(22, 90))
+    + read_bytes(record(22, 66) + record(20, 1) + record(22, 40)) + sent_bytes(record(20, 1)) + read_bytes(record(23, 90))
+    + sent_bytes(record(23, 40)) + read_bytes(record(23, 40)) + sent_bytes(record(23, 60)) + bytes([WAIT]),
+    # Requests ahead of time, and their answers in one call.
+    "ahead": login() + move(READ_BYTES, b"".join(packet(p) for p in (b"\3a", b"\x19\1\0\0\0", b"\3use b", b"\3c")))
+    + move(READ_BYTES, packet(b"\3d")) + sent_bytes(packet(OK, 1) * 2 + packets(*rows(1)) + packet(OK, 1)[:6])
+    + sent_bytes(packet(OK, 1)[6:]),
+    "ahead-cut": login() + move(READ_BYTES, packet(b"\3a") + packet(b"\3select 'long'")[:9]) + sent_bytes(packet(OK, 1))
+    + read_bytes(packet(b"\3select 'long'")[9:] + packet(b"\3c")) + sent_bytes(packets(*rows(1)) + packet(ERROR, 1)),
+    "ahead-infile": login() + read_bytes(packet(b"\3load data local infile 'x' into table t") + packet(b"1\n", 2) + packet(b"", 3)
+                                         + packet(b"\3do 1")) + sent_bytes(packet(b"\xfbx", 1)) + sent_bytes(packet(OK, 4) + packet(OK, 1)),
+    "ahead-prepare": login() + read_bytes(packet(b"\x16use a") + packet(b"\x17\xff\xff\xff\xff\0\1\0\0\0") + packet(b"\1"))
+    + sent_bytes(packet(b"\0\7" + b"\0" * 10, 1) + packet(OK, 1)),
+    "ahead-change-user": login() + read_bytes(packet(b"\x11bob\0\2zzstock\0\x21\0") + packet(b"xxxx", 2) + packet(b"\3do 1"))
+    + sent_bytes(packet(SWITCH, 1) + packet(OK, 3)) + sent_bytes(packet(OK, 1)),
+    "ahead-many": login() + read_bytes(packet(b"\3do 1") * 40) + sent_bytes(packet(OK, 1) * 40),
+    # Packets in packets.
+    "frames": login() + read_bytes(frame(packet(b"\3use b"))) + sent_bytes(frame(packet(OK, 1), extra=b"extra"))
+    + read_bytes(frame(packet(b"\3select 1"), extra=b"some more")) + sent_bytes(frame(packets(*rows(2))[:30], 0), frame(packets(*rows(2))[30:]))
+    + read_bytes(frame(packet(b"\3do 1"))) + sent_bytes(frame(b"what is not understood")),
+    "frames-together": login() + read_bytes(frame(packet(b"\3do 1")) + frame(packet(b"\3do 2")))
+    + sent_bytes(frame(packet(OK, 1)) + frame(packet(OK, 1)) + frame(packet(OK, 2), 2)),
+    "frames-split": login() + read_bytes(frame(packet(b"\3select 'a' from b")[:9], 0) + frame(packet(b"\3select 'a' from b")[9:]))
+    + sent_bytes(frame(packet(b"\1", 1) + packet(DEFINITION, 2), 0) + frame(packet(EOF, 3) + packet(b"\0011", 4), 0) + frame(packet(ERROR, 5))),
+    "frames-compressed": login() + read_bytes(frame(packet(b"\3do 1"))) + sent_bytes(frame(packet(OK, 1))) + read_bytes(outer(b"z" * 60, 0, 90))
+    + sent_bytes(outer(b"z" * 60, 1, 90), frame(packet(OK, 1))) + read_bytes(frame(packet(b"\3do 2"))) + sent_bytes(frame(packet(OK, 1))),
+    "frames-broken": login() + read_bytes(frame(packet(b"\3do 1"))) + sent_bytes(frame(packet(OK, 1))[:20] + b"\xff" * 20),
+    "compressed": login(PLAIN | COMPRESS) + read_bytes(outer(packet(b"\3use b"))) + sent_bytes(outer(packet(OK, 1), 1))
+    + read_bytes(outer(packet(b"\3select 1"))) + sent_bytes(outer(packets(*rows(3))[:70], 1) + outer(packets(*rows(3))[70:], 2)),
+    "compressed-request": login(PLAIN | COMPRESS) + read_bytes(outer(b"z" * 60, 0, 200)) + sent_bytes(outer(packet(ERROR, 1), 1))
+    + read_bytes(outer(b"z" * 60, 0, 200)) + sent_bytes(outer(packet(OK, 1), 1)) + bytes([WAIT]) + read_bytes(outer(packet(b"\3do 1")))
+    + sent_bytes(outer(packet(OK, 1), 1)),
+    "compressed-answer": login(PLAIN | COMPRESS) + read_bytes(outer(packet(b"\3select 1"))) + sent_bytes(outer(b"z" * 60, 1, 5000))
+    + sent_bytes(outer(packet(EOF, 9), 2)) + bytes([WAIT]) + read_bytes(outer(packet(b"\3do 1"))) + sent_bytes(outer(packet(OK, 1), 1)),
+    "compressed-row": login(PLAIN | COMPRESS) + read_bytes(outer(packet(b"\3select 1")))
+    + sent_bytes(outer(packets(*rows(0)[:-1]) + b"\x58\2\0\5\xfc\x55\2row", 1) + outer(b"z" * 40, 2, 594) + outer(packet(EOF, 6), 3)),
+    "compressed-infile": login(PLAIN | COMPRESS) + read_bytes(outer(packet(b"\3load data local infile 'x' into table t")))
+    + sent_bytes(outer(packet(b"\xfbx", 1), 1)) + read_bytes(outer(b"z" * 60, 2, 400)) + bytes([WAIT]) + read_bytes(outer(packet(b"", 4), 3))
+    + sent_bytes(outer(packet(OK, 5), 4)),
+    "compressed-long": login(PLAIN | COMPRESS) + read_bytes(outer(packet(b"\3" + b"x" * 600)[:300]) + outer(b"z" * 20, 1, 305))
+    + sent_bytes(outer(packet(OK, 2), 2)),
+    "compressed-change-user": login(PLAIN | COMPRESS) + read_bytes(outer(packet(CHANGE_USER)))
+    + sent_bytes(outer(packet(OK, 1) + packet(OK, 1), 1)) + read_bytes(outer(packet(b"\3do 1"))) + sent_bytes(outer(packet(OK, 1), 1)),
+    "compressed-behind-login": move(READ, login_packet(PLAIN | COMPRESS), 1) + sent_bytes(packet(OK, 2) + outer(packet(ERROR, 0), 0)),
+})
 TALKS["long"] = login() + query(b"select '" + b"x" * 1500 + b"'", *rows(2))
 TALKS["many"] = login() + query(b"do 1", OK) * 30
 
 # Text size, then how the session begins; the seed's low bits are the style of the cuts.
-SETUPS = {"": b"\0\2\1", "-all-caps": b"\5\0\1", "-vector": b"\x22\1\1", "-plain": b"\x10\2\3"}
+SETUPS = {"": b"\0\2\1", "-all-caps": b"\5\0\1", "-vector": b"\x22\1\1", "-plain": b"\x10\2\3", "-oceanbase": b"\x18\0\2"}
 
 
 def mysql_step():
@@ -145,10 +232,6 @@ def mysql_step():
             yield name + suffix, setup + talk
     for name in ("rows-3", "rows-ok-3", "prepare", "use-0"):
         yield name + "-joined", b"\x08\3\1" + TALKS[name][len(login()):]
-
-
-def packet(payload, seq=0):
-    return struct.pack("<I", len(payload))[:3] + bytes([seq]) + payload
 
 
 def wire():

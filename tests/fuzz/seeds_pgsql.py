@@ -28,6 +28,19 @@ def byte(answer):
     return move(SENT_BYTES, b"", answer)
 
 
+def wire(data):
+    return move(READ_BYTES, b"", data)
+
+
+def sent(data):
+    return move(SENT_BYTES, b"", data)
+
+
+def record(kind, n):
+    """Of TLS."""
+    return bytes([kind, 3, 3]) + struct.pack("!H", n) + b"r" * n
+
+
 SSL, GSS, CANCEL, V3 = 80877103, 80877104, 80877102, 196608
 NAMES = b"user\0alice\0database\0shop\0application_name\0psql\0client_encoding\0UTF8\0\0"
 WELCOME = [(b"R", b"\0\0\0\0"), (b"S", b"application_name\0psql\0"), (b"S", b"server_version\00015.18 (Debian)\0"),
@@ -122,6 +135,19 @@ TALKS = {
     "short-length": LOGIN + move(READ_BYTES, b"", b"Q\0\0\0\3"),
     "long-length": LOGIN + move(SENT_BYTES, b"", b"D\x7f\xff\xff\xff"),
     "reads-on": LOGIN + client((b"Q", b"select 1\0"), (b"Q", b"select 2\0")) + bytes([WAIT]),
+    "pipeline-together": LOGIN + client((b"Q", b"select 1\0"), (b"Q", b"select 2\0"), *group(b"select 3"), (b"F", b"\0\0\0\1"))
+    + server(DONE, ready(), DONE, ready(b"T"), *GROUP, (b"V", b"\xff" * 4), ready(b"E")),
+    "pipeline-copy": LOGIN + client((b"Q", b"copy t from stdin\0"), (b"d", b"1\n"), (b"c", b""), (b"Q", b"copy t to stdout\0"))
+    + server((b"G", b"\0\0\1\0\0"), DONE, ready(), (b"H", b"\0\0\1\0\0"), (b"d", b"1\n"), (b"c", b""), DONE, ready()),
+    "pipeline-terminate": LOGIN + client((b"Q", b"select 1\0"), parse(b"select 2"), bind(), execute(), (b"X", b""))
+    + server(DONE, ready()) + server((b"1", b""), (b"2", b"")),
+    "group-terminate": LOGIN + client(parse(b"select 1"), (b"X", b"")) + bytes([EVENT]),
+    "tls": first(SSL) + byte(b"S") + wire(record(22, 200)) + sent(record(22, 90)) + wire(record(20, 1) + record(23, 53) + record(23, 60))
+    + sent(record(23, 300)) + wire(record(23, 40)) + bytes([WAIT]) + sent(record(23, 60)) + wire(record(23, 33) + record(23, 20))
+    + sent(record(23, 70)) + bytes([WAIT]),
+    "tls-12": first(SSL) + byte(b"S") + wire(record(22, 200)) + sent(record(22, 90)) + wire(record(22, 66) + record(20, 1) + record(22, 40))
+    + sent(record(20, 1) + record(22, 40)) + wire(record(23, 60)) + sent(record(23, 90)) + wire(record(23, 40)) + sent(record(23, 9)),
+    "tls-along": move(READ_BYTES, b"", struct.pack("!II", 8, SSL) + record(22, 200)) + byte(b"S") + sent(record(22, 90)),
     "rest-of-answer": move(SENT_BYTES, b"", b"rest of a row") + server(DONE, ready(b"T")) + query(b"select 2"),
 }
 # Text size, then how the session begins; the seed's low bits are the style of the cuts.

@@ -575,6 +575,22 @@ static void test_terminate(void **state)
 	free(r);
 }
 
+/* Also in the middle of a group: it has no Sync any more. */
+static void test_terminate_ends_a_group(void **state)
+{
+	struct dbps_record *r;
+
+	(void)state;
+	log_in();
+	CLIENT('P', "\0select 1\0\0\0");
+	CLIENT('X', "");
+	r = tells(LOGIN);
+	assert_int_equal(r->s.phase, DBPS_PHASE_CLOSED);
+	assert_int_equal(r->s.command, COM_QUIT);
+	assert_false(r->s.flags & (DBPS_HAS_TEXT | DBPS_EXECUTES));
+	free(r);
+}
+
 static void test_function_call(void **state)
 {
 	(void)state;
@@ -972,6 +988,7 @@ int main(void)
 		cmocka_unit_test(test_simple_queries),
 		cmocka_unit_test(test_long_messages),
 		cmocka_unit_test(test_terminate),
+		cmocka_unit_test(test_terminate_ends_a_group),
 		cmocka_unit_test(test_function_call),
 		cmocka_unit_test(test_unnamed),
 		cmocka_unit_test(test_named),
