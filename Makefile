@@ -222,7 +222,7 @@ test-manuals: ## check the manual pages
 	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \
 		{ ! grep . ; }
 
-fuzz: ## fuzz both steps, the console, texts and the config, for FUZZ_SECONDS=120 in all
+fuzz: ## fuzz both steps for FUZZ_SECONDS=120 each, the console, texts and the config for a quarter of it
 	$(Q)scripts/install-deps.sh fuzz
 	$(Q)$(MAKE) FUZZ=1 BUILD=$(BUILD)-fuzz CC=$(CLANG) fuzzers
 	$(Q)BUILD=$(BUILD)-fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.py $(FUZZ_TARGETS)

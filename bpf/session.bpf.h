@@ -408,12 +408,12 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 	if (!sent_is_followed(s))
 		return 0;
 	mysql_answers_header(r);
-	if (s->flags & DBPS_COMPRESSED)
-		s->sent_ns = bpf_ktime_get_ns();
 	if (!window)
 		window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && mysql_sent(r, &span, n, pos, window))
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
+	if (s->flags & DBPS_COMPRESSED)
+		s->sent_ns = bpf_ktime_get_ns();
 	return 0;
 }
 

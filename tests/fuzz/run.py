@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""Runs the fuzzers one after the other: run.py [--keep] [TARGET...], all targets without any.
+"""Runs the fuzzers, as many at once as there are processors: run.py [--keep] [TARGET...], all targets without any.
 
-Each begins with its seeds (seeds.py) and the kept corpus (corpus/TARGET), and gets its part of
-FUZZ_SECONDS, a step four times that of others. What is new, and the input of a failure, go below BUILD, nothing into the tree. --keep
+Each begins with its seeds (seeds.py) and the kept corpus (corpus/TARGET). A step runs for FUZZ_SECONDS, others for a
+quarter of it. What is new, and the input of a failure, go below BUILD, nothing into the tree. --keep
 takes the new inputs that reach more than seeds and corpus do into the corpus, and drops kept ones
 that reach nothing of their own.
 """
 import argparse
+import concurrent.futures
 import os
 import shutil
 import subprocess
@@ -25,7 +26,6 @@ OPTIONS = ["-max_len=4096", "-timeout=20", "-rss_limit_mb=1024", "-print_final_s
 class Fuzzer:
     def __init__(self, target):
         self.target = target
-        self.weight = 4 if target.startswith("step_") else 1
         self.program = BUILD / "tests/fuzz" / f"fuzz_{target}"
         self.work = BUILD / "fuzz" / target
         self.seeds, self.new, self.kept = self.work / "seeds", self.work / "corpus", HERE / "corpus" / target
@@ -40,8 +40,11 @@ class Fuzzer:
             words.append(f"-seed={os.environ['FUZZ_SEED']}")
         return [self.program, *OPTIONS, *words, *arguments]
 
-    def fuzz(self, seconds):
+    def fuzz(self):
         """Returns whether all was well."""
+        seconds = int(os.environ.get("FUZZ_SECONDS", "120"))
+        if not self.target.startswith("step_"):
+            seconds = max(1, seconds // 4)
         log = self.work / "log"
         with log.open("wb") as output:
             run = subprocess.run(self.command(f"-max_total_time={seconds}", self.new, self.kept, self.seeds),
@@ -76,12 +79,12 @@ def main():
     parser.add_argument("target", nargs="*", default=list(seeds.TARGETS))
     options = parser.parse_args()
     fuzzers = [Fuzzer(target) for target in options.target]
-    share = int(os.environ.get("FUZZ_SECONDS", "120")) / sum(fuzzer.weight for fuzzer in fuzzers)
     if options.keep:
         for fuzzer in fuzzers:
             fuzzer.keep()
         return 0
-    return 0 if all([fuzzer.fuzz(max(1, round(share * fuzzer.weight))) for fuzzer in fuzzers]) else 1
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return 0 if all(list(pool.map(Fuzzer.fuzz, fuzzers))) else 1
 
 
 if __name__ == "__main__":
