@@ -22,8 +22,8 @@
  *     that was not followed) the cut decides where it is found again. It has to be lost in the same
  *     move, unless bytes cannot be read: which of them are, the cut decides.
  *  5. Of servers that read apart it is known that they answer when they have read a request whole,
- *     an empty one before they read on, and none whose sequence is not 0; and that they have no
- *     frames of OceanBase's. What others do is told from WHOLE and CUT alone.
+ *     an empty one before they look for more, and none whose sequence is not 0; and that they have
+ * no frames of OceanBase's. What others do is told from WHOLE and CUT alone.
  *  6. WHOLE and APART are different servers, whose reads tell different things: that one which
  *     reads apart looks for a header means that it has no answer to give, and what was not followed
  *     has ended (session_waits); that it reads a request means that it has come to it, where others
@@ -223,6 +223,7 @@ static void play_wait(struct player *p)
 	__u32 requested = p->left ? p->left : header_len(p) - p->header_have;
 	__u8 phase = p->kernel.record->s.phase;
 
+	p->odd |= is_unread_empty(p);
 	kernel_waits(&p->kernel, p->vector ? 0 : reads_apart(p) ? requested : 1 << 16);
 	p->told |= p->kernel.record->s.phase != phase;
 }
