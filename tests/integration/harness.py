@@ -4,6 +4,7 @@ is for an event and has a deadline."""
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import pwd
@@ -550,20 +551,9 @@ class Daemon:
     def losses(self):
         return {name: int(value) for name, value, *_ in self.query("show losses")}
 
-    def kernel_feature(self, name):
-        """(status, detail) of something that kernels have or not, as doctor judges it."""
-        return next((status, detail) for subject, item, status, detail in self.query("show doctor")
-                    if (subject, item) == ("kernel", name))
-
-    def need(self, name):
-        """Skip a test that no kernel without this passes."""
-        status, detail = self.kernel_feature(name)
-        if status != "ok":
-            raise Skip(f"needs {name}: {detail}")
-
     def signal_word(self):
         """How an answer names a signal on this kernel: sent in one step with the look, or after it."""
-        return "(signal)" if self.kernel_feature("bpf_send_signal_task")[0] == "ok" else "(signal, checked before)"
+        return "(signal)" if kernel_features()["bpf_send_signal_task"][0] == "ok" else "(signal, checked before)"
 
     def dbps(self, *args, check_exit=True, timeout=DEADLINE, **kwargs):
         """Run dbps. Returns the finished process."""
@@ -782,6 +772,21 @@ def make_root_directory():
             if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
                 remove_tree(os.path.join(base, name))
     return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+
+
+@functools.cache
+def kernel_features():
+    """{name: (status, detail)} of what kernels have or not, as doctor judges it without dbpsd."""
+    r = subprocess.run([os.path.join(BUILD, "dbps"), "--socket", "/nonexistent", "doctor", "--json"],
+                       capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return {row["item"]: (row["status"], row["detail"]) for row in json.loads(r.stdout) if row["subject"] == "kernel"}
+
+
+def need_feature(name):
+    """Skip a test that no kernel without this passes."""
+    status, detail = kernel_features()[name]
+    if status != "ok":
+        raise Skip(f"needs {name}: {detail}")
 
 
 def need_program(name):

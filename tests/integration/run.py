@@ -56,6 +56,8 @@ def run_one(run, name, function, keep):
     context = harness.Context(run, name)
     signal.alarm(LIMIT_S)
     try:
+        for feature in function.__globals__.get("NEEDS", []):
+            harness.need_feature(feature)
         function(context)
         word, reason = "ok", ""
     except harness.Skip as skip:

@@ -6,6 +6,9 @@ import wire
 from harness import check, check_equal
 from pgwire import query
 
+# What a kernel has to have for any of these (features.c).
+NEEDS = ["bpf_task_from_pid"]
+
 
 def starts(context, server, statement, **kwargs):
     """A session in which a statement was sent, by hand: nobody reads its answer."""
@@ -17,7 +20,6 @@ def starts(context, server, statement, **kwargs):
 
 
 def waits(context, daemon, server, number, *words):
-    daemon.need("bpf_task_from_pid")
     row = daemon.wait_session(server, number, f"session {number} to show wait {words}",
                               lambda row: row["wait"] in words)
     context.note(", ".join(f"{name} {row[name]}" for name in (
