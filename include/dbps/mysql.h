@@ -90,6 +90,7 @@ enum mysql_found {
 	MYSQL_FOUND_PREPARED = 1 << 4, /* PREPARE-OK: s->last_stmt_id */
 	MYSQL_FOUND_BROKEN = 1 << 5,   /* not the protocol */
 	MYSQL_FOUND_SCHEMA = 1 << 6,   /* session tracking gave the database: s->db is set */
+	MYSQL_FOUND_FILE = 1 << 7,     /* the client is asked for a file, which may be there */
 };
 
 /* Keeps the compiler from checking one copy of a value and using another, which the verifier
@@ -383,7 +384,7 @@ MYSQL_INLINE int mysql_first(struct dbps_session *s, const struct dbps_head *h, 
 		return found ? found | MYSQL_FOUND_END : found;
 	case 0xfb:
 		s->phase = DBPS_PHASE_INFILE;
-		return MYSQL_FOUND_NOTHING;
+		return MYSQL_FOUND_FILE;
 	case 0xfe:
 		return mysql_terminator(s, h, head_len, len);
 	default:

@@ -185,6 +185,8 @@ TALKS.update({
     + read_bytes(packet(b"\3select 'long'")[9:] + packet(b"\3c")) + sent_bytes(packets(*rows(1)) + packet(ERROR, 1)),
     "ahead-infile": login() + read_bytes(packet(b"\3load data local infile 'x' into table t") + packet(b"1\n", 2) + packet(b"", 3)
                                          + packet(b"\3do 1")) + sent_bytes(packet(b"\xfbx", 1)) + sent_bytes(packet(OK, 4) + packet(OK, 1)),
+    "ahead-infile-together": login() + read_bytes(packet(b"\3load") + packet(b"1\n") + packet(b"", 1) + packet(b"\3do 1"))
+    + sent_bytes(packet(b"\xfbx", 1) + packet(OK, 2) + packet(OK, 1)),
     "ahead-prepare": login() + read_bytes(packet(b"\x16use a") + packet(b"\x17\xff\xff\xff\xff\0\1\0\0\0") + packet(b"\1"))
     + sent_bytes(packet(b"\0\7" + b"\0" * 10, 1) + packet(OK, 1)),
     "ahead-change-user": login() + read_bytes(packet(b"\x11bob\0\2zzstock\0\x21\0") + packet(b"xxxx", 2) + packet(b"\3do 1"))
@@ -217,6 +219,8 @@ TALKS.update({
     + sent_bytes(outer(packet(OK, 2), 2)),
     "compressed-change-user": login(PLAIN | COMPRESS) + read_bytes(outer(packet(CHANGE_USER)))
     + sent_bytes(outer(packet(OK, 1) + packet(OK, 1), 1)) + read_bytes(outer(packet(b"\3do 1"))) + sent_bytes(outer(packet(OK, 1), 1)),
+    "compressed-late-file": move(READ, login_packet(PLAIN | COMPRESS), 1) + sent_bytes(packet(OK, 2) + outer(packet(ERROR, 0), 0))
+    + read_bytes(outer(b"z", 106, 45), outer(b"", 0)),
     "compressed-behind-login": move(READ, login_packet(PLAIN | COMPRESS), 1) + sent_bytes(packet(OK, 2) + outer(packet(ERROR, 0), 0)),
 })
 TALKS["long"] = login() + query(b"select '" + b"x" * 1500 + b"'", *rows(2))

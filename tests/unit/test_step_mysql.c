@@ -1149,6 +1149,17 @@ static void test_what_a_statement_asks_for_may_be_there(void **state)
 	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
 	assert_int_equal(r->request.body[1], 'b');
 	free(r);
+
+	/* Numbers of packets come round to 0, which is no command then. */
+	r = AHEAD("\5\0\0\0\3load"
+		  "\2\0\0\0"
+		  "1\n"
+		  "\0\0\0\1",
+		  "\2\0\0\1\xfbx"
+		  "\7\0\0\2" OK);
+	assert_int_equal(r->s.sequence, 1);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	free(r);
 }
 
 /* Where an answer is not followed it is not known when the server comes to the next request. */
