@@ -208,9 +208,11 @@ test-integration: all $(SERVERS) ## run the tests on real servers (root)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py --again 4
 
 # The tests of the list and of KILL that are worth the time on an emulated processor in each run.
-VM_TESTS ?= kill. cancel. link. sessions. paired_list. wait. tls.hidden_begin tls.hidden_slow tls.hidden_kill \
+VM_TESTS ?= kill. cancel. link. sessions. paired_list. wait. tls.hidden_ tls.older \
 	postgres.list postgres.kill postgres.states postgres.extended postgres.pgbench_simple postgres.older \
-	postgres.cancel where.a_ where.kill_where where.kill_query where.kills where.limits where.order where.what where.who where.selects
+	postgres.cancel client.process client.cgroup client.gone client.other client.server client.pooler \
+	where.a_ where.kill_where where.kill_query where.kills where.limits where.order where.what \
+	where.who where.selects
 VM_MACHINES ?= 2
 
 test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU; VM_TESTS=all, or "postgres. tls." (root, x86_64)

@@ -13,7 +13,7 @@ dir=$1
 modules=(drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev
 	drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci net/9p/9pnet
 	net/9p/9pnet_virtio fs/netfs/netfs fs/fscache/fscache fs/9p/9p fs/overlayfs/overlay
-	net/ipv4/inet_diag net/ipv4/tcp_diag net/unix/unix_diag)
+	net/ipv4/inet_diag net/ipv4/tcp_diag net/unix/unix_diag drivers/net/veth)
 
 is_newest() {
 	local file
