@@ -8,7 +8,7 @@ import select
 
 import pgwire
 from harness import (Failure, become_unprivileged, check, check_equal, end_process, free_port, need_program, spawn,
-                     tail, unprivileged_user, wait)
+                     tail, unprivileged_user, wait, write_certificate)
 from pgwire import PgError, bind, execute, group, message, parse, query, sync
 from test_postgres import is_active, refused
 
@@ -25,11 +25,16 @@ pool_mode = {mode}
 default_pool_size = {pool}
 """
 
+TLS_CONFIG = """client_tls_sslmode = require
+client_tls_key_file = {key}
+client_tls_cert_file = {cert}
+"""
+
 
 class PgBouncer:
-    """A throwaway one in front of a server."""
+    """A throwaway one in front of a server. `tls`: to its clients over TCP it speaks nothing else."""
 
-    def __init__(self, server, mode="transaction", pool=20):
+    def __init__(self, server, mode="transaction", pool=20, tls=False):
         program = need_program("pgbouncer")
         self.directory = os.path.join(server.directory, "bouncer")
         os.mkdir(self.directory)
@@ -37,9 +42,11 @@ class PgBouncer:
         self.name = f"pgbouncer-{self.port}"
         self.log = os.path.join(self.directory, "log")
         config = os.path.join(self.directory, "ini")
+        self.tls = tls
+        more = self._tls_config() if tls else ""
         for path, text in ((os.path.join(self.directory, "users"), '"postgres" ""\n'),
                            (config, CONFIG.format(sockets=os.path.dirname(server.socket), port=server.port, mode=mode,
-                                                  own_port=self.port, directory=self.directory, pool=pool))):
+                                                  own_port=self.port, directory=self.directory, pool=pool) + more)):
             with open(path, "w", encoding="ascii") as f:
                 f.write(text)
         for path in (self.directory, config):
@@ -49,6 +56,11 @@ class PgBouncer:
                                  preexec_fn=become_unprivileged)
         self.pid = self.process.pid
         wait(self._is_up, f"pgbouncer to answer\n{tail(self.log)}", timeout=20)
+
+    def _tls_config(self):
+        key, cert = write_certificate(self.directory)
+        os.chown(key, *unprivileged_user())
+        return TLS_CONFIG.format(key=key, cert=cert)
 
     def _is_up(self):
         check(self.process.poll() is None, f"pgbouncer ended:\n{tail(self.log)}")
@@ -60,7 +72,7 @@ class PgBouncer:
 
     def connect(self, tcp=True, **kwargs):
         address = ("127.0.0.1", self.port) if tcp else os.path.join(self.directory, f".s.PGSQL.{self.port}")
-        return pgwire.PgWire(address, **kwargs)
+        return pgwire.PgWire(address, ssl=pgwire.SSL_REQUEST if self.tls and tcp else None, **kwargs)
 
     def close(self):
         end_process(self.process)
@@ -104,13 +116,12 @@ def idle(daemon, bouncer, client):
     return wait_ours(daemon, bouncer, client, "it to be idle", lambda r: r["state"] == "SLEEP")
 
 
-def test_sessions(context):
-    """Those of PgBouncer are its clients', those of PostgreSQL are PgBouncer's, with the same statement."""
-    server, bouncer, daemon = trio(context)
+def check_sessions(context, **options):
+    server, bouncer, daemon = trio(context, **options)
     first, second = (context.keep(bouncer.connect(program=name)) for name in ("one", "two"))
     row = idle(daemon, bouncer, first)
-    check_equal((row["user"], row["db"], row["program"], row["pid"], row["server_id"], row["framing"]),
-                ("postgres", "postgres", "one", bouncer.pid, None, "exact"), "a client")
+    check_equal((row["user"], row["db"], row["program"], row["pid"], row["server_id"], row["framing"], row["tls"]),
+                ("postgres", "postgres", "one", bouncer.pid, None, "exact", int(bouncer.tls)), "a client")
     check(row["id"] != idle(daemon, bouncer, second)["id"], "ids are unique")
     text = "select pg_sleep(20), 'behind'"
     first.send(query(text))
@@ -126,9 +137,17 @@ def test_sessions(context):
     check_equal((row["sqlstate"], row["errors"]), ("57014", 1), "the error, seen at the client's side")
 
 
-def test_protocol(context):
-    """Named statements, transactions, COPY, pipelines that PgBouncer reads ahead of their answers."""
-    _, bouncer, daemon = trio(context, mode="session")
+def test_sessions(context):
+    """Those of PgBouncer are its clients', those of PostgreSQL are PgBouncer's, with the same statement."""
+    check_sessions(context)
+
+
+def test_tls_sessions(context):
+    check_sessions(context, tls=True)
+
+
+def check_protocol(context, **options):
+    _, bouncer, daemon = trio(context, mode="session", **options)
     client = context.keep(bouncer.connect())
     client.query("begin")
     check_equal(idle(daemon, bouncer, client)["phase"], "idle in transaction", "in a transaction")
@@ -161,9 +180,17 @@ def test_protocol(context):
     client.until_ready()
 
 
-def test_kill(context):
-    """KILL resets the client, whatever it does; KILL QUERY says where to go. Nobody else is touched."""
-    server, bouncer, daemon = trio(context)
+def test_protocol(context):
+    """Named statements, transactions, COPY, pipelines that PgBouncer reads ahead of their answers."""
+    check_protocol(context)
+
+
+def test_tls_protocol(context):
+    check_protocol(context, tls=True)
+
+
+def check_kill(context, **options):
+    server, bouncer, daemon = trio(context, **options)
     other = context.keep(bouncer.connect())
     other.query("begin")
     for tcp in (True, False):
@@ -191,9 +218,17 @@ def test_kill(context):
     check(server.process.poll() is None, "the server is there")
 
 
-def test_many_clients(context):
-    """More clients than the pool has servers: each row is what that client does."""
-    server, bouncer, daemon = trio(context, pool=3)
+def test_kill(context):
+    """KILL resets the client, whatever it does; KILL QUERY says where to go. Nobody else is touched."""
+    check_kill(context)
+
+
+def test_tls_kill(context):
+    check_kill(context, tls=True)
+
+
+def check_many_clients(context, **options):
+    server, bouncer, daemon = trio(context, pool=3, **options)
     clients = [context.keep(bouncer.connect()) for _ in range(20)]
     for _ in range(5):
         busy = {client: f"select pg_sleep(30), {i}" for i, client in enumerate(clients) if random.random() < 0.4}
@@ -215,6 +250,15 @@ def test_many_clients(context):
             for client in [c for c in left if c.socket in ready]:
                 check_equal(refused(client), "57014", "cancelled behind")
                 left.remove(client)
+
+
+def test_many_clients(context):
+    """More clients than the pool has servers: each row is what that client does."""
+    check_many_clients(context)
+
+
+def test_tls_many_clients(context):
+    check_many_clients(context, tls=True)
 
 
 def test_older_sessions(context):
