@@ -4,6 +4,9 @@
  *
  * 1. A statement begins with bytes that are read while none is under way. It has ended when the
  * server looks for more after it has sent something: either finds nothing, or reads the next.
+ * A server that never looks, as it reads only what a poll has told of (Node, Python's asyncio),
+ * shows no other end than that something was sent: that is taken for it, and marked
+ * (DBPS_RESYNCED).
  * 2. Records of application data begin with 23; before the first of them is the handshake (RFC
  * 8446, 5.1). In TLS 1.3 its end, behind a record of type 20, looks like them up to Finished, a
  * hash of known size. The first record behind it is the login, which is not shown as a statement;
@@ -12,8 +15,11 @@
  * `in`: type and header as PostgreSQL's messages have them, in `full` the type of the handshake's
  * last record, `skip` from the login on. Where an event was lost, or no record is where one should
  * begin, the next call is taken to begin with one.
- * 4. A server that waits for data in the middle of a statement (COPY FROM STDIN, LOCAL INFILE)
- * cannot be told from one that waits for the next.
+ * 4. PostgreSQL with GSSAPI: packets are a length and a token, and the handshake's are no wrap
+ * tokens (RFC 4121, 4.2.6.2). What comes first in one of those is the login.
+ * 5. A server that waits for data in the middle of a statement (COPY FROM STDIN, LOCAL INFILE)
+ * cannot be told from one that waits for the next: both have sent a short record, and its length
+ * tells nothing, as that of a CopyInResponse is within those of short answers.
  */
 #ifndef DBPS_BPF_DARK_H
 #define DBPS_BPF_DARK_H
@@ -22,6 +28,11 @@
 #define TLS_APPLICATION_DATA 23
 #define TLS_HEADER	     5
 #define TLS_RECORD_MAX	     (16384 + 2048)
+
+#define GSS_LENGTH   4
+#define GSS_ACCEPTOR 1
+#define GSS_SEALED   2
+#define GSS_SUBKEY   4
 
 /* Pieces of records in one call that are looked at: those of a handshake and a login. */
 #define TLS_PIECES 65536
@@ -56,6 +67,24 @@ static __always_inline bool dark_begins_data(__u64 base, __u32 n)
 	return b[0] == TLS_APPLICATION_DATA && len && (n == TLS_HEADER || n >= TLS_HEADER + len);
 }
 
+/*
+ * Whether these are a sealed wrap token of Kerberos, nothing appended to it, alone as PostgreSQL
+ * reads them or with the length that it sends before them (be-secure-gssapi.c).
+ */
+static __always_inline bool dark_is_wrapped(const struct dbps_session *s, __u64 base, __u32 n)
+{
+	__u8 b[8] = {}; /* token id, flags, filler, length of what is appended */
+
+	if (!(s->flags & DBPS_PGSQL) || n < GSS_LENGTH + sizeof(b) ||
+	    bpf_probe_read_user(b, 1, (const void *)base))
+		return false;
+	if (!b[0]) /* a length, which is at most 16 KiB */
+		base += GSS_LENGTH;
+	return !bpf_probe_read_user(b, sizeof(b), (const void *)base) && b[0] == 5 && b[1] == 4 &&
+	       (b[2] & ~(GSS_ACCEPTOR | GSS_SUBKEY)) == GSS_SEALED && b[3] == 0xff && !b[4] &&
+	       !b[5];
+}
+
 /* Whether a session that is older than dbps, and whose framing is not known, shows to be encrypted.
  */
 static __noinline bool dark_is_older(struct dbps_record *r, __u64 base, __u32 n)
@@ -63,11 +92,17 @@ static __noinline bool dark_is_older(struct dbps_record *r, __u64 base, __u32 n)
 	struct dbps_session *s = &r->s;
 
 	if ((s->flags & (DBPS_JOINED | DBPS_FRAMED_IN | DBPS_TLS_READ)) != DBPS_JOINED ||
-	    !dark_begins_data(base, n))
+	    (!dark_begins_data(base, n) && !dark_is_wrapped(s, base, n)))
 		return false;
 	s->flags |= DBPS_TLS;
 	plain_begin(r, true);
 	return true;
+}
+
+static __always_inline void dark_begins_login(struct dbps_session *s)
+{
+	s->in.skip = 1;
+	s->flags &= ~DBPS_SENT;
 }
 
 /* A record begins: of the handshake, or the first one behind it, which is the login. */
@@ -80,8 +115,7 @@ static __always_inline void dark_begins(struct dbps_session *s)
 		s->flags &= ~DBPS_SENT;
 	} else if (s->in.full != TLS_CHANGE_CIPHER || s->flags & DBPS_SENT) {
 		/* The server's tickets are sent behind Finished, which was not seen then. */
-		s->in.skip = 1;
-		s->flags &= ~DBPS_SENT;
+		dark_begins_login(s);
 	} else if (dark_is_finished(len)) {
 		s->in.full = TLS_APPLICATION_DATA;
 	}
@@ -160,6 +194,10 @@ __noinline int dark_logged_in(struct dbps_session *s, __u64 base, __u32 n)
 		return 0;
 	if (s->in.skip)
 		return (s->flags & DBPS_SENT) != 0;
+	if (dark_is_wrapped(s, base, n)) {
+		dark_begins_login(s);
+		return 0;
+	}
 	if (s->lost) {
 		s->in.left = 0;
 		s->in.hdr_have = 0;
@@ -188,10 +226,38 @@ static __noinline int dark_received(struct dbps_record *r, __u64 base, __u32 n)
 	return 0;
 }
 
-/* A read would block. */
-static __noinline int dark_waits(struct dbps_session *s)
+/* Whether any session of this one's server has shown that it looks for more. */
+static __noinline bool dark_looks(const struct dbps_session *s, bool now)
 {
-	if (s->flags & DBPS_TLS_READ || !(s->flags & DBPS_SENT))
+	__u32 server = dbps_session_server(s);
+	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &server);
+
+	if (seen && now)
+		seen->tls_looks = 1;
+	return !seen || seen->tls_looks;
+}
+
+static __noinline int dark_sent(struct dbps_session *s)
+{
+	plain_note(s);
+	if (s->flags & DBPS_TLS_READ ||
+	    (s->phase != DBPS_PHASE_OPAQUE && (s->phase != DBPS_PHASE_AUTH || !s->in.skip)) ||
+	    dark_looks(s, false))
+		return 0;
+	session_end(s, 0, DBPS_PHASE_IDLE);
+	s->flags |= DBPS_RESYNCED;
+	return 0;
+}
+
+/* A read would block. */
+static __noinline int dark_waits(struct dbps_session *s, __u64 requested)
+{
+	if (s->flags & DBPS_TLS_READ)
+		return 0;
+	/* Who asks for more may only have filled a large buffer before. */
+	if (requested <= TLS_HEADER + TLS_RECORD_MAX)
+		dark_looks(s, true);
+	if (!(s->flags & DBPS_SENT))
 		return 0;
 	if (s->phase <= DBPS_PHASE_IDLE && (s->phase != DBPS_PHASE_AUTH || !s->in.skip))
 		return 0;

@@ -101,7 +101,7 @@ static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n,
 	__u32 zero = 0;
 
 	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
-		return plain_note(s);
+		return dark_sent(s);
 	if (s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (s->lost)

@@ -43,6 +43,18 @@ struct {
 	__type(value, struct library_call);
 } dbps_library_calls SEC(".maps");
 
+/* What was found out of the probes in a server's library. */
+static __always_inline void plain_tell(const struct dbps_session *s, bool met)
+{
+	__u32 server = dbps_session_server(s);
+	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &server);
+
+	if (seen && met)
+		seen->tls_met = 1;
+	else if (seen)
+		seen->tls_unread = 1;
+}
+
 /*
  * A tap of an encrypted socket: if a call of the library is under way, this is its socket. The
  * socket's record learns that its plaintext is followed, when some of it was; until then it counts
@@ -67,6 +79,7 @@ static __noinline int plain_note(struct dbps_session *s)
 	    p->s.phase != DBPS_PHASE_GREETED) {
 		s->flags |= DBPS_TLS_READ;
 		s->phase = DBPS_PHASE_IDLE; /* which costs the taps least */
+		plain_tell(s, true);
 	}
 	if (c->ssl && p->s.sequence < s->sequence)
 		p->s.sequence = s->sequence;
@@ -75,15 +88,20 @@ static __noinline int plain_note(struct dbps_session *s)
 
 /*
  * A login ended on the socket, or a statement began, and nothing of it was read in the library that
- * is probed: the program may hand that the bytes itself, from no socket.
+ * is probed: the program may hand that the bytes itself, from no socket. Of an older session the
+ * first statement tells nothing yet: it is on the socket before it is in the library.
  */
 static __noinline int plain_unread(const struct dbps_session *s)
 {
 	__u64 cookie = s->cookie;
 	struct dbps_record *p = bpf_map_lookup_elem(&dbps_plain, &cookie);
 
-	if (p)
-		p->s.flags &= ~DBPS_TLS_READ;
+	if (!p)
+		return 0;
+	if (p->s.flags & DBPS_TLS_READ ? p->s.phase == DBPS_PHASE_GREETED
+				       : p->s.phase == DBPS_PHASE_UNKNOWN && s->sequence == 1)
+		plain_tell(s, false);
+	p->s.flags &= ~DBPS_TLS_READ;
 	return 0;
 }
 

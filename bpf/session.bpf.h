@@ -302,7 +302,7 @@ static __always_inline void session_waits(struct dbps_record *r, __u64 requested
 	struct dbps_session *s = &r->s;
 
 	if (s->flags & DBPS_TLS) {
-		dark_waits(s);
+		dark_waits(s, requested);
 		return;
 	}
 	if (s->flags & DBPS_PGSQL)
@@ -404,7 +404,7 @@ static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u
 	__u32 zero = 0;
 
 	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
-		return plain_note(s);
+		return dark_sent(s);
 	if (!sent_is_followed(s))
 		return 0;
 	mysql_answers_header(r);

@@ -31,7 +31,10 @@ struct dbps_server_seen {
 	__u8 version_len;
 	char version[DBPS_VERSION_MAX]; /* as greeted, not terminated */
 	__u32 tls_read;			/* its TLS library is probed */
-	__u32 pad;
+	__u8 tls_met;			/* by the kernel: plaintext of it was read so */
+	__u8 tls_unread; /* by the kernel: of a session there was none, whatever is probed */
+	__u8 tls_looks;	 /* by the kernel: it looks for more where there is nothing to read */
+	__u8 pad;
 };
 
 /* What the console of a dbpsd greets with, before its own version. */

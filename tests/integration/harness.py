@@ -324,8 +324,9 @@ class PostgresServer:
             PostgresServer._template = path
         return cls._template
 
-    def __init__(self, run, options=(), port=None, tls=False, hide=None):
+    def __init__(self, run, options=(), port=None, tls=False, hide=None, env=None):
         """`hide`: a function that a copy of the program, which is run then, exports by another name."""
+        self.env = {**os.environ, **(env or {})}
         if not os.path.exists(f"{POSTGRES_PROGRAMS}/postgres"):
             raise Skip("postgresql-15 is not installed")
         template = self.template(run)
@@ -368,7 +369,7 @@ class PostgresServer:
 
     def spawn(self, args):
         with open(self.log, "a") as log:
-            return spawn(args, stdout=log, stderr=log, cwd=self.directory,
+            return spawn(args, stdout=log, stderr=log, cwd=self.directory, env=self.env,
                          preexec_fn=become_unprivileged)
 
     def find_pid(self):

@@ -10,7 +10,8 @@ import time
 
 import pgwire
 import wire
-from harness import BUILD, Failure, check, check_equal, free_port, make_certificate, wait
+from harness import BUILD, Failure, check, check_equal, free_port, make_certificate, need_program, wait
+from kerberos import Realm
 from pgwire import PgError, bind, execute, group, parse, query, sync
 from test_emergency import check_goes_on
 
@@ -266,17 +267,17 @@ def test_linked_into_the_program(t):
     server, daemon, w = linked_session(t)
     t.note(str(doctor(daemon, server, "TLS")))
     for n in range(1, 4):
-        w.send_command(wire.QUERY, b"sleep 300")
+        w.send_command(wire.QUERY, b"sleep 2000")
         row = daemon.wait_session(server, w.id, "the statement", is_busy)
         check_equal((row["info"], row["user"], row["command"], row["sequence"], row["framing"]),
-                    ("sleep 300", "app", "Query", n, "exact"), "busy")
+                    ("sleep 2000", "app", "Query", n, "exact"), "busy")
         w.receive()
         daemon.wait_idle(server, w.id)
 
 
 def check_dark(server, daemon, w):
     for n in range(1, 4):
-        w.send_command(wire.QUERY, b"sleep 300")
+        w.send_command(wire.QUERY, b"sleep 2000")
         row = daemon.wait_session(server, w.id, "the statement", is_busy)
         check_equal((row["info"], row["user"], row["command"], row["sequence"], row["why_no_info"]),
                     (None, None, "Busy", n, WHY), "busy")
@@ -294,6 +295,48 @@ def test_library_without_a_socket(t):
     """A program that hands its library the bytes: no call of it moves any of a socket."""
     server, daemon, w = linked_session(t, "memory")
     check_dark(server, daemon, w)
+    check_in_vain(daemon, server)
+
+
+def check_in_vain(daemon, server):
+    status, detail = doctor(daemon, server, "TLS")
+    check("is probed in vain" in detail, detail)
+    check_equal(status, "missing", detail)
+
+
+class ScriptedServer:
+    """A server of a language whose own library hands OpenSSL the bytes: MySQL's protocol, as tls_server.c."""
+
+    def __init__(self, t, command):
+        key, cert = make_certificate(t)
+        self.port = free_port()
+        self.process = t.spawn([*command, str(self.port), key, cert], stdout=subprocess.PIPE, text=True)
+        self.pid = self.process.pid
+        check_equal(self.process.stdout.readline(), "ready\n", command)
+
+    def wire(self):
+        return wire.Wire(("127.0.0.1", self.port))
+
+
+def check_scripted(t, *command):
+    """Its first session makes it known, the second begins when its library is probed."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    daemon = t.daemon()
+    server = ScriptedServer(t, [*command[:-1], os.path.join(here, command[-1])])
+    first = encrypted(t, server)
+    server.name = wait(lambda: [row["name"] for row in daemon.servers() if row["pid"] == server.pid],
+                       "the server to be found")[0]
+    for w in (first, encrypted(t, server)):
+        check_dark(server, daemon, w)
+    check_in_vain(daemon, server)
+
+
+def test_node(t):
+    check_scripted(t, need_program("node"), "tls_server.js")
+
+
+def test_asyncio(t):
+    check_scripted(t, "/usr/bin/python3", "tls_server.py")
 
 
 # ---------------------------------------------------------------- PostgreSQL
@@ -401,3 +444,105 @@ def test_pg_two_servers(t):
     client.send(query("select pg_sleep(30), 'after'"))
     daemon.wait_session(servers[1], client.pid, "the other goes on",
                         lambda r: r["info"] == "select pg_sleep(30), 'after'")
+
+
+# ---------------------------------------------------------------- GSSAPI
+
+
+class Psql:
+    """The stock client, encrypting by GSSAPI; it sends a statement at each line."""
+
+    def __init__(self, t, realm, server, database="template1"):
+        env = {**os.environ, **realm.env, "PGGSSENCMODE": "require", "PGSSLMODE": "disable",
+               "PGAPPNAME": "in secret"}
+        self.process = t.spawn(server.program("psql", "-h", "localhost", "-qAtX", database), env=env, text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.pid = int(self.ask("select pg_backend_pid();"))
+
+    def send(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def line(self):
+        return self.process.stdout.readline().rstrip("\n")
+
+    def ask(self, line):
+        self.send(line)
+        return self.line()
+
+
+def gss_server(t, **kwargs):
+    """(a KDC, a PostgreSQL that clients can encrypt to by it)"""
+    realm = t.keep(Realm(t.run))
+    server = t.postgres("-c", f"krb_server_keyfile=FILE:{realm.keytab}", env=realm.env, **kwargs)
+    return realm, server
+
+
+def check_encrypts(server, client):
+    rows = server.query(f"select gss_authenticated, encrypted from pg_stat_gssapi where pid = {client.pid}")
+    check_equal(rows[0][1], "t", "pg_stat_gssapi")
+
+
+def test_gss(t):
+    realm, server = gss_server(t)
+    daemon = t.daemon()
+    daemon.wait_server(server, link=False)
+    client = Psql(t, realm, server)
+    check_encrypts(server, client)
+    row = daemon.wait_idle(server, client.pid)
+    check_equal((row["user"], row["db"], row["program"], row["tls"], row["framing"], row["sequence"]),
+                ("postgres", "template1", "in secret", 1, "exact", 1), "idle")
+    for n, text in enumerate(("select pg_sleep(30);", f"select pg_sleep(30), '{'x' * 900}';"), 2):
+        client.send(text)
+        row = daemon.wait_session(server, client.pid, "the statement", is_busy)
+        check_equal((row["command"], row["info"], row["user"], row["sequence"]), ("Query", text, "postgres", n), "busy")
+        check_equal(server.activity()[client.pid]["query"], text, "pg_stat_activity")
+        answer = console(daemon, server, f"kill query {row['id']}")
+        check(answer.startswith("confirmed"), answer)
+        check("canceling statement" in client.line(), "what the client got")
+        check_equal(daemon.wait_idle(server, client.pid)["sqlstate"], "57014", "SQLSTATE")
+    long = f"select length('{'y' * 100000}'), repeat('z', 100000);"
+    check_equal(client.ask(long), "100000|" + "z" * 100000, "several packets of GSSAPI both ways")
+    row = daemon.wait_idle(server, client.pid)
+    check_equal((row["framing"], row["sequence"], row["rows"]), ("exact", 4, 2), "after them")
+    client.send("select pg_sleep(30);")
+    row = daemon.wait_session(server, client.pid, "the statement", is_busy)
+    answer = console(daemon, server, f"kill {row['id']}")
+    check(answer.startswith("confirmed: session closed"), answer)
+    wait(lambda: client.pid not in server.activity(), "the backend to end")
+    daemon.wait_gone(server, client.pid)
+
+
+def test_gss_older(t):
+    realm, server = gss_server(t)
+    client = Psql(t, realm, server)
+    daemon = t.daemon()
+    daemon.wait_server(server, link=False)
+    for n in range(2):
+        text = f"select pg_sleep(30), {n};"
+        client.send(text)
+        row = daemon.wait_session(server, client.pid, text, lambda r: r["info"] == text)
+        check_equal((row["tls"], row["framing"], row["user"]), (1, "exact", "postgres"), "the row")
+        check(console(daemon, server, f"kill query {row['id']}").startswith("confirmed"), "kill")
+        client.line()
+        daemon.wait_idle(server, client.pid)
+
+
+def test_gss_hidden(t):
+    """Not read: begin and end from the socket, also of a session that is older than dbpsd."""
+    realm, server = gss_server(t, hide=b"be_tls_read")
+    older = Psql(t, realm, server)
+    daemon = t.daemon()
+    daemon.wait_server(server, link=False)
+    check_equal(doctor(daemon, server, "TLS")[0], "missing", "doctor")
+    for client in (older, Psql(t, realm, server)):
+        before = daemon.wait_session(server, client.pid, "the end", lambda r: r["state"] == "SLEEP")["sequence"] or 0
+        for n in range(1, 4):
+            client.send("select pg_sleep(30);")
+            row = daemon.wait_session(server, client.pid, "the statement", is_busy)
+            check_equal((row["command"], row["info"], row["why_no_info"], row["tls"], row["sequence"]),
+                        ("Busy", None, WHY, 1, before + n), "busy")
+            answer = console(daemon, server, f"kill query {row['id']}")
+            check(answer.startswith("confirmed"), answer)
+            check("canceling statement" in client.line(), "what the client got")
+            daemon.wait_session(server, client.pid, "the end", lambda r: r["state"] == "SLEEP")

@@ -49,6 +49,17 @@ static void session_end(struct dbps_session *s, __u32 error, __u8 phase)
 	s->phase = phase;
 }
 
+/* The one server that is known, whatever map is asked. */
+static struct dbps_server_seen server_seen;
+static int dbps_servers;
+
+static void *bpf_map_lookup_elem(const int *map, const __u32 *key)
+{
+	(void)map;
+	(void)key;
+	return &server_seen;
+}
+
 #define DBPS_LOOP(n, function, context)                                                            \
 	do {                                                                                       \
 		for (__u32 i_ = 0; i_ < (n) && !function(i_, context); i_++)                       \
@@ -81,6 +92,7 @@ static struct dbps_record *new_record(void)
 	assert_non_null(r);
 	r->s.flags = DBPS_FRAMED_IN | DBPS_TLS;
 	r->s.phase = DBPS_PHASE_AUTH;
+	memset(&server_seen, 0, sizeof(server_seen));
 	return r;
 }
 
@@ -133,7 +145,7 @@ static void check_login_with_the_handshake(size_t cut)
 		assert_int_equal(r->s.phase, DBPS_PHASE_OPAQUE);
 		assert_int_equal(r->s.sequence, i);
 		sends(r);
-		assert_int_equal(dark_waits(&r->s), 0);
+		assert_int_equal(dark_waits(&r->s, TLS_HEADER), 0);
 		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
 	}
 	free(r);
@@ -190,12 +202,63 @@ static void test_older_session_shows_to_be_encrypted(void **state)
 	free(r);
 }
 
+/* A server that is told by a poll what it can read shows no end but its answer; one that has looked
+ * for a record where there was none does. */
+static void test_answer_is_the_end_where_the_server_never_looks(void **state)
+{
+	uint8_t bytes[128];
+	size_t n = record(bytes, 23, 90);
+
+	(void)state;
+	for (int looks = 0; looks < 2; looks++) {
+		struct dbps_record *r = new_record();
+
+		r->s.phase = DBPS_PHASE_IDLE;
+		dark_waits(&r->s, looks ? TLS_HEADER : 65536);
+		reads(r, bytes, n, 0);
+		assert_int_equal(r->s.phase, DBPS_PHASE_OPAQUE);
+		sends(r);
+		dark_sent(&r->s);
+		assert_int_equal(r->s.phase, looks ? DBPS_PHASE_OPAQUE : DBPS_PHASE_IDLE);
+		assert_int_equal(!(r->s.flags & DBPS_RESYNCED), looks);
+		free(r);
+	}
+}
+
+/* A length and a token, apart and together; what the handshake sends has no wrap tokens. */
+static void test_first_wrap_token_is_the_login(void **state)
+{
+	uint8_t bytes[64] = {0, 0, 0, 60, 5, 4, 6, 0xff};
+
+	(void)state;
+	for (size_t cut = 0; cut <= 4; cut += 4) {
+		struct dbps_record *r = new_record();
+
+		r->s.flags |= DBPS_PGSQL;
+		bytes[4] = 0x60;
+		reads(r, bytes, sizeof(bytes), cut);
+		assert_int_equal(r->s.in.skip, 0);
+		sends(r);
+		bytes[4] = 5;
+		reads(r, bytes, sizeof(bytes), cut);
+		assert_int_equal(r->s.in.skip, 1);
+		assert_int_equal(r->s.sequence, 0);
+		sends(r);
+		reads(r, bytes, sizeof(bytes), cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_OPAQUE);
+		assert_int_equal(r->s.sequence, 1);
+		free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_login_is_told_from_statements_at_every_cut),
 		cmocka_unit_test(test_lost_records_are_found_again),
 		cmocka_unit_test(test_older_session_shows_to_be_encrypted),
+		cmocka_unit_test(test_answer_is_the_end_where_the_server_never_looks),
+		cmocka_unit_test(test_first_wrap_token_is_the_login),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -602,6 +602,21 @@ static const char *why_no_link(const struct slot *slot)
 	return why ? why : "switched off";
 }
 
+/* Probes say little where a program hands the library the bytes: the kernel has seen whether they
+ * met any. */
+static void fill_tls(struct dbps_registry *registry, const struct slot *slot,
+		     struct dbps_server_view *view)
+{
+	struct dbps_server_seen seen = {};
+
+	snprintf(view->tls_text, sizeof(view->tls_text), "%s", slot->tls_text);
+	if (!slot->library)
+		return;
+	dbps_kernel_server_get(registry->kernel, slot->pid, &seen);
+	view->tls_unread = seen.tls_unread;
+	view->tls_read = seen.tls_met || !seen.tls_unread;
+}
+
 static void fill_view(struct dbps_registry *registry, struct slot *slot,
 		      struct dbps_server_view *view)
 {
@@ -613,8 +628,7 @@ static void fill_view(struct dbps_registry *registry, struct slot *slot,
 	snprintf(view->version, sizeof(view->version), "%.63s", slot->version);
 	dbps_listeners_format(&slot->listeners, view->addresses, sizeof(view->addresses));
 	view->engine = slot->engine;
-	view->tls_read = slot->library;
-	snprintf(view->tls_text, sizeof(view->tls_text), "%s", slot->tls_text);
+	fill_tls(registry, slot, view);
 	if (slot->link)
 		dbps_link_view(slot->link, view);
 	else

@@ -44,6 +44,7 @@ struct dbps_server_view {
 	uint64_t link_id;     /* the server's connection id of the link, 0: none */
 	uint64_t link_cookie; /* socket cookie of the server's end when known, else 0 */
 	bool tls_read;	      /* its encrypted sessions are followed in clear text */
+	bool tls_unread;      /* but of some no plaintext was met */
 	char tls_text[256];   /* "libssl.so.3", or why not */
 };
 

@@ -77,13 +77,24 @@ static void judge_link(struct wire_writer *out, const struct dbps_server_view *v
 
 static void judge_tls(struct wire_writer *out, const struct dbps_server_view *view)
 {
-	struct finding finding = {.subject = view->name, .item = "TLS"};
+	struct finding finding = {.subject = view->name, .item = "TLS", .status = "missing"};
+	const char *found = "";
 
-	finding.status = view->tls_read ? "ok" : "missing";
-	snprintf(finding.detail, sizeof(finding.detail), "%s%s", view->tls_text,
-		 view->tls_read ? ": encrypted sessions that begin from now on are followed"
-				: "; of encrypted sessions begin and end of statements are shown, "
-				  "no user and no text");
+	if (view->tls_read && !view->tls_unread) {
+		finding.status = "ok";
+		found = ": encrypted sessions that begin from now on are followed";
+	} else if (view->tls_read) {
+		finding.status = "fallback";
+		found = ": not all encrypted sessions are followed, as the program hands it the "
+			"bytes of some itself";
+	} else if (view->tls_unread) {
+		found = " is probed in vain, as the program hands it the bytes of sockets itself";
+	}
+	snprintf(finding.detail, sizeof(finding.detail), "%s%s%s", view->tls_text, found,
+		 finding.status[0] == 'o'
+			 ? ""
+			 : "; of encrypted sessions that are not read begin and end of statements "
+			   "are shown, no user and no text");
 	put_finding(out, &finding);
 }
 
