@@ -100,7 +100,7 @@ static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n,
 	struct dbps_session *s = &r->s;
 	__u32 zero = 0;
 
-	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
+	if (s->flags & DBPS_TLS || (!(s->flags & DBPS_FRAMED_IN) && dark_is_older(r, base, n)))
 		return dark_sent(s);
 	if (s->phase == DBPS_PHASE_CLOSED)
 		return 0;
@@ -110,6 +110,8 @@ static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n,
 		pgsql_sent_unframed(r, &span, n);
 		return 0;
 	}
+	if (pgsql_everyday_answer(r, &span, n))
+		return 0;
 	if (!window)
 		window = bpf_map_lookup_elem(&dbps_windows, &zero);
 	if (window && pgsql_sent(r, &span, n, window))

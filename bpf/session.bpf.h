@@ -257,7 +257,7 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 	struct dbps_session *s = &r->s;
 	__u32 taken;
 
-	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
+	if (s->flags & DBPS_TLS || (!(s->flags & DBPS_FRAMED_IN) && dark_is_older(r, base, n)))
 		return dark_received(r, base, n);
 	if (s->flags & DBPS_PGSQL)
 		return pgsql_tap_received(r, base, n, requested);

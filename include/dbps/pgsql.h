@@ -618,12 +618,79 @@ PGSQL_INLINE int pgsql_requests(struct dbps_record *r, const struct dbps_span *s
 	return 0;
 }
 
+/* A Query of at most so many bytes, its NUL included, is read at once, over the stack: see
+ * mysql_read_request(). */
+#define PGSQL_SHORT_QUERY (MYSQL_SHORT_REQUEST - 1)
+
+/* The message as it lies on the wire, its text where the record has it: one byte behind a multiple
+ * of eight. */
+struct pgsql_short_query {
+	__u8 pad[4];
+	__u8 type;
+	__u8 len[3]; /* and one more */
+	struct mysql_short_request text;
+};
+
+/* Take a call's n bytes that are one Query. Returns 1 when they are. */
+DBPS_STEP_FN int pgsql_take_query(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+{
+	struct pgsql_short_query q;
+	__u8 *text = (__u8 *)&q.text;
+	__u64 *to;
+
+	if (!r || !span || n < 6 || n > 5 + PGSQL_SHORT_QUERY ||
+	    dbps_span_read(span, 0, &q.type, n))
+		return 0;
+	if (q.type != 'Q' || pgsql_u32(q.len) != n - 1)
+		return 0;
+	__builtin_memcpy(r->s.in.hdr, q.len, 4);
+	text[0] = 'Q';
+	to = (__u64 *)r->request.body;
+	for (int i = 0; i < MYSQL_SHORT_REQUEST / 16; i++)
+		to[i] = q.text.half[0][i];
+	if (n > 4 + MYSQL_SHORT_REQUEST / 2) {
+		for (int i = 0; i < MYSQL_SHORT_REQUEST / 16; i++)
+			to[MYSQL_SHORT_REQUEST / 16 + i] = q.text.half[1][i];
+	}
+	return 1;
+}
+
+/* The state bytes of struct dbps_pgsql, from `waits` to `ahead`. */
+PGSQL_INLINE bool pgsql_at_rest(const struct dbps_pgsql *pg)
+{
+	return !(pg->waits | pg->extended | pg->skips | pg->asked | pg->ahead) && !pg->held_len;
+}
+
+/*
+ * The everyday request: one short Query while nothing is under way. Does what pgsql_requests()
+ * would, in fewer lines of code and data; false when the call is anything else.
+ */
+PGSQL_INLINE bool pgsql_everyday_request(struct dbps_record *r, const struct dbps_span *span,
+					 __u32 n)
+{
+	struct dbps_stream *in = &r->s.in;
+
+	if (r->s.phase != DBPS_PHASE_IDLE || in->left || in->hdr_have ||
+	    n > 5 + PGSQL_SHORT_QUERY || !pgsql_at_rest(&r->pg) ||
+	    pgsql_take_query(r, span, n) != 1)
+		return false;
+	in->seq = 'Q';
+	in->got = n - 5;
+	in->skip = 0;
+	r->request.have = n - 4;
+	r->request.len = n - 4;
+	pgsql_query(r);
+	return true;
+}
+
 /**
  * @brief A call of the server read n bytes.
  * @return As pgsql_requests().
  */
 PGSQL_INLINE int pgsql_received(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
+	if (pgsql_everyday_request(r, span, n))
+		return 0;
 	/* It has passed what was held, which is overwritten. */
 	if (pgsql_waits(r))
 		return -1;
@@ -1031,6 +1098,88 @@ PGSQL_INLINE __u32 pgsql_encryption(struct dbps_record *r, const struct dbps_spa
 		r->s.phase = DBPS_PHASE_AUTH;
 	}
 	return 1;
+}
+
+/* What a short answer holds. */
+struct pgsql_short_found {
+	__u16 rows;
+	__u16 results;
+	__u8 status; /* of the ReadyForQuery at its end; 0: it is no everyday answer */
+};
+
+#define PGSQL_SHORT_MESSAGES 12
+
+/* 'DEAL'LOCATE, 'DISC'ARD: what begins so is left to pgsql_complete(). */
+PGSQL_INLINE bool pgsql_drops(const __u8 *tag)
+{
+	return tag[0] == 'D' && (tag[1] == 'I' || tag[2] == 'A');
+}
+
+/* The messages of a whole answer, of at most MYSQL_SHORT_ANSWER bytes. */
+PGSQL_INLINE struct pgsql_short_found pgsql_short_look(const struct mysql_short_answer *a, __u32 n)
+{
+	struct pgsql_short_found found = {};
+	__u64 off = 0; /* so wide that what is checked is what is added to an address */
+
+	for (int i = 0; i < PGSQL_SHORT_MESSAGES; i++) {
+		const __u8 *b;
+		__u32 len;
+
+		MYSQL_SAME(off);
+		if (off > MYSQL_SHORT_ANSWER || off + 6 > n)
+			break;
+		b = a->b + off;
+		len = pgsql_u32(b + 1);
+		if (len < 4 || len > n)
+			break;
+		off += 1 + len;
+		if (b[0] == 'Z') {
+			if (len == 5 && off == n)
+				found.status = b[5];
+			break;
+		}
+		if (pgsql_is_row(b[0]))
+			found.rows++;
+		else if (b[0] == 'C' && !pgsql_drops(b + 5))
+			found.results++;
+		else if (!pgsql_is_plain(b[0]) && b[0] != '1')
+			break;
+	}
+	return found;
+}
+
+/*
+ * The everyday answer: all of it in one short send that ends the statement. Does what pgsql_sent()
+ * would; false when it is anything else. What a ParseComplete in it counts, its end makes nothing.
+ */
+DBPS_STEP_FN __u64 pgsql_short_answer(const struct dbps_span *span, __u32 n)
+{
+	struct mysql_short_answer a;
+	struct pgsql_short_found found;
+
+	if (!span || n > MYSQL_SHORT_ANSWER || dbps_span_read(span, 0, &a, n))
+		return 0;
+	found = pgsql_short_look(&a, n);
+	return (__u64)found.status << 32 | (__u32)found.results << 16 | found.rows;
+}
+
+PGSQL_INLINE bool pgsql_everyday_answer(struct dbps_record *r, const struct dbps_span *span,
+					__u32 n)
+{
+	const struct dbps_stream *out = &r->s.out;
+	struct dbps_session *s = &r->s;
+	__u64 found;
+
+	if (n > MYSQL_SHORT_ANSWER || s->phase < DBPS_PHASE_FIRST || s->phase > DBPS_PHASE_ROWS ||
+	    out->left || out->hdr_have || r->pg.asked || r->pg.held_len || r->pg.ahead)
+		return false;
+	found = pgsql_short_answer(span, n);
+	if (!(found >> 32))
+		return false;
+	s->rows += found & 0xffff;
+	s->results += (__u16)(found >> 16);
+	pgsql_ready(r, (__u32)(found >> 32));
+	return true;
 }
 
 /**

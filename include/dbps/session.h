@@ -16,7 +16,7 @@
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
  */
-#define DBPS_LAYOUT 19
+#define DBPS_LAYOUT 20
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -220,10 +220,13 @@ struct dbps_pgsql_portal {
 
 #define DBPS_PGSQL_PORTALS 4
 
-/* What the step of PostgreSQL (pgsql.h) needs besides the session. */
+/* What the step of PostgreSQL (pgsql.h) needs besides the session. What an everyday statement
+ * touches is in the line that ends with the request's length. */
 struct dbps_pgsql {
 	struct dbps_pgsql_head head; /* of a server message that a call cut */
 	struct dbps_pgsql_head call; /* of a Bind, Execute or Close that is being read */
+	struct dbps_pgsql_portal portals[DBPS_PGSQL_PORTALS];
+	__u64 room[15]; /* up to that line */
 	__u64 held;	/* address of bytes that the server has read, and comes to later */
 	__u32 held_len; /* bytes there */
 	__u32 bound;	/* statement of the unnamed portal */
@@ -238,7 +241,6 @@ struct dbps_pgsql {
 	__u8 portal_next;
 	__u8 ahead; /* with DBPS_READS_AHEAD: further statements that were read */
 	__u8 pad[2];
-	struct dbps_pgsql_portal portals[DBPS_PGSQL_PORTALS];
 };
 
 /* What a thread has used so far. */
@@ -302,6 +304,9 @@ _Static_assert(sizeof(struct dbps_stream) == 16, "shared layout");
 _Static_assert(__builtin_offsetof(struct dbps_session, sequence) == 56, "the second line");
 _Static_assert(__builtin_offsetof(struct dbps_session, tgid) == 120, "the third line");
 _Static_assert(sizeof(struct dbps_session) % 8 == 0, "shared layout");
+_Static_assert(__builtin_offsetof(struct dbps_record, pg.held) % 64 == 56 &&
+		       __builtin_offsetof(struct dbps_record, request.body) % 64 == 56,
+	       "one line");
 
 /* All of the body, as long as the map was made. */
 static inline __u8 *dbps_body(struct dbps_record *r)
