@@ -15,10 +15,48 @@
 #define GREETING_MIN 34
 #define GREETING_MAX 300
 
+/*
+ * Linux 6.2, a35b9af4ec2c (compat.bpf.h): a look at what a call has just used of its own socket, at
+ * the price of a load each: how much TCP has sent, and whether a Unix socket has a name, as those
+ * have that a listening one accepted. Of any other kind of socket they say nothing, and nothing
+ * depends on it. Without them the greeting's size and the name of the process tell.
+ */
+static __always_inline bool tap_sent_more(struct sock *sk, __u64 bytes)
+{
+	const struct tcp_sock *tp;
+
+	if (!bpf_rdonly_cast)
+		return false;
+	tp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	return tp->bytes_sent > bytes;
+}
+
+static __always_inline bool tap_nameless(struct sock *sk)
+{
+	const struct unix_sock *u;
+
+	if (!bpf_rdonly_cast)
+		return false;
+	u = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct unix_sock));
+	return !u->addr;
+}
+
+/*
+ * Whether a socket is no session's and will be none by what it just moved: almost every one of a
+ * host leaves here. A session's has a cookie (session_identify()), in a line of the socket that the
+ * call has just used; that of the storage's address, nothing else does. `sent`: what a socket may
+ * have sent that becomes one.
+ */
+static __always_inline bool tap_foreign(struct sock *sk, __u64 sent)
+{
+	if (sk->__sk_common.skc_cookie.counter)
+		return false;
+	return sk->__sk_common.skc_family == AF_UNIX ? tap_nameless(sk) : tap_sent_more(sk, sent);
+}
+
 static __always_inline struct dbps_record *tap_record(struct sock *sk)
 {
-	/* Almost every socket of a host leaves here, at the price of one load. */
-	if (!sk->sk_bpf_storage)
+	if (!sk->__sk_common.skc_cookie.counter)
 		return NULL;
 	return bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 }
@@ -198,29 +236,18 @@ static __always_inline bool tap_first_bytes(struct sock *sk, int ret)
 	return false;
 }
 
-/* Of TCP alone, and at the price of a load: whether anything was sent on it. Linux 6.2,
- * a35b9af4ec2c (compat.bpf.h); without it the name of the process tells. */
-static __always_inline bool tap_has_sent(struct sock *sk)
-{
-	const struct tcp_sock *tp;
-
-	if (!bpf_rdonly_cast || sk->sk_protocol != IPPROTO_TCP)
-		return false;
-	tp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	return tp->bytes_sent;
-}
-
 /*
- * Whether a socket that is no session's may become one of PostgreSQL's. A host without PostgreSQL
- * looks no further; elsewhere the socket tells first, as its lines are in the caches, and then the
- * name of the process, whose are not.
+ * Whether a socket that is no session's, and has sent nothing, may become one of PostgreSQL's. A
+ * host without PostgreSQL looks no further; elsewhere the name of the process tells.
  */
 static __always_inline bool tap_may_start(struct sock *sk, int ret)
 {
-	const struct dbps_control *control = control_get();
+	const struct dbps_control *control;
 
-	return control && control->postgres && ret > 0 && !tap_has_sent(sk) &&
-	       tap_speaks_pgsql(bpf_get_current_task_btf());
+	if (ret <= 0)
+		return false;
+	control = control_get();
+	return control && control->postgres && tap_speaks_pgsql(bpf_get_current_task_btf());
 }
 
 /* PostgreSQL starts, now or after dbpsd; the daemon looks for those that run already. */
@@ -238,9 +265,12 @@ static __noinline int tap_start(struct sock *sk, int ret);
 
 static __always_inline int tap_received(struct sock *sk, int ret, int flags)
 {
-	struct dbps_record *r = tap_record(sk);
+	struct dbps_record *r;
 	struct call call;
 
+	if (mysql_likely(tap_foreign(sk, 0)))
+		return 0;
+	r = tap_record(sk);
 	if (!r)
 		return tap_may_start(sk, ret) && !(flags & MSG_PEEK) ? tap_start(sk, ret) : 0;
 	if (flags & MSG_PEEK)
@@ -618,9 +648,12 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 
 static __always_inline int tap_sent(struct sock *sk, int ret)
 {
-	struct dbps_record *r = tap_record(sk);
+	struct dbps_record *r;
 	struct call call;
 
+	if (mysql_likely(tap_foreign(sk, GREETING_MAX)))
+		return 0;
+	r = tap_record(sk);
 	if (!r)
 		return tap_may_greet(sk, ret) ? tap_greeting(sk, ret) : 0;
 	if (ret <= 0) {
