@@ -21,6 +21,7 @@ def read(meter):
 
 def measure(context):
     figures = []
+    cost.come_first(context)
     empty = cost.helper(context, "time")
     for name, make in servers(context).items():
         make()

@@ -40,7 +40,7 @@ def measure_cost(context):
     benches = {"simple, pgbench's default": Pgbench(server, "simple"), "extended": Pgbench(server, "extended"),
                "prepared": Pgbench(server, "prepared")}
     events = cost.events_per_statement(context, server, next(iter(benches.values())))
-    readings = cost.Readings(benches, link=False)
+    readings = cost.Readings(context, benches, link=False)
     for _ in range(cost.ROUNDS):
         readings.round(context, server)
     return (f"PostgreSQL: kernel time of the taps, net of an empty program (pgbench -S, TCP, {THREADS} clients, "
