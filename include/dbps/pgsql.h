@@ -638,8 +638,10 @@ DBPS_STEP_FN int pgsql_take_query(struct dbps_record *r, const struct dbps_span 
 	__u8 *text = (__u8 *)&q.text;
 	__u64 *to;
 
-	if (!r || !span || n < 6 || n > 5 + PGSQL_SHORT_QUERY ||
-	    dbps_span_read(span, 0, &q.type, n))
+	if (!r || !span || n < 6)
+		return 0;
+	MYSQL_SAME(n);
+	if (n > 5 + PGSQL_SHORT_QUERY || dbps_span_read(span, 0, &q.type, n))
 		return 0;
 	if (q.type != 'Q' || pgsql_u32(q.len) != n - 1)
 		return 0;
