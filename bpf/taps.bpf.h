@@ -154,12 +154,20 @@ static __always_inline void tap_closed(struct dbps_record *r)
  * no more, and executes the rest of a text of several statements. It ends where the server looks
  * for the next command, or closes the socket.
  */
-static __noinline int tap_nothing_sent(struct dbps_record *r)
+static __noinline int tap_nothing_sent(struct dbps_record *r, int ret)
 {
 	struct dbps_record *p;
 
+	if (ret == -EINTR || ret == -ERESTARTSYS || !ret)
+		return 0;
 	if (!session_lock(r))
 		return 0;
+	if (ret == -EAGAIN) {
+		if (r->s.flags & DBPS_TLS)
+			dark_send_waits(&r->s);
+		session_unlock(r);
+		return 0;
+	}
 	p = plain_or(r);
 	if (!dbps_session_executes(&p->s)) {
 		tap_closed(r);
@@ -656,11 +664,8 @@ static __always_inline int tap_sent(struct sock *sk, int ret)
 	r = tap_record(sk);
 	if (!r)
 		return tap_may_greet(sk, ret) ? tap_greeting(sk, ret) : 0;
-	if (ret <= 0) {
-		if (ret == -EAGAIN || ret == -EINTR || ret == -ERESTARTSYS || !ret)
-			return 0;
-		return tap_nothing_sent(r);
-	}
+	if (ret <= 0)
+		return tap_nothing_sent(r, ret);
 	if (tap_unknown(r, &call))
 		return tap_unseen(r);
 	if (!session_lock(r))

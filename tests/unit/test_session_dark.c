@@ -221,6 +221,8 @@ static void test_answer_is_the_end_where_the_server_never_looks(void **state)
 		dark_sent(&r->s);
 		assert_int_equal(r->s.phase, looks ? DBPS_PHASE_OPAQUE : DBPS_PHASE_IDLE);
 		assert_int_equal(!(r->s.flags & DBPS_RESYNCED), looks);
+		dark_send_waits(&r->s); /* more of the answer is to come */
+		assert_int_equal(r->s.phase, DBPS_PHASE_OPAQUE);
 		free(r);
 	}
 }
