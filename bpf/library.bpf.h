@@ -1,9 +1,9 @@
 /*
- * The TLS library: probes at the begin and the end of SSL_read, SSL_write and their _ex forms; of
- * PostgreSQL at those of its own functions over them (be_tls_read(), be_gssapi_read(), …;
- * libpq/be-secure-openssl.c), which take the same arguments: an object, a buffer and its size. At
- * the end the plaintext is in the caller's buffer, and is followed as a tap follows that of a
- * socket.
+ * The TLS library: probes at the begin and the end of SSL_read, SSL_write and their _ex forms, or
+ * of the two functions that these pass on to (userspace/kernel/library.c); of PostgreSQL at those
+ * of its own functions over them (be_tls_read(), be_gssapi_read(), …; libpq/be-secure-openssl.c),
+ * which take the same arguments: an object, a buffer and its size. At the end the plaintext is in
+ * the caller's buffer, and is followed as a tap follows that of a socket.
  *
  * Which session it belongs to:
  * 1. The library's own receive or send fires the tap on the same thread, inside the call: the tap
@@ -42,7 +42,8 @@ int dbps_library_enter(struct pt_regs *ctx)
 	c->ssl = PT_REGS_PARM1(ctx);
 	c->buffer = PT_REGS_PARM2(ctx);
 	c->n = PT_REGS_PARM3(ctx);
-	c->moved = PT_REGS_PARM4(ctx);
+	c->moved[0] = PT_REGS_PARM4(ctx);
+	c->moved[1] = PT_REGS_PARM5(ctx);
 	c->cookie = 0;
 	return 0;
 }
@@ -50,14 +51,16 @@ int dbps_library_enter(struct pt_regs *ctx)
 /* Bytes that a call moved; 0: none. */
 static __always_inline __u32 library_moved(struct pt_regs *ctx, const struct library_call *c)
 {
+	__u32 form = bpf_get_attach_cookie(ctx) & DBPS_LIBRARY_FORM;
 	int ret = (int)PT_REGS_RC(ctx);
 	__u64 n = 0;
 
 	if (ret <= 0)
 		return 0;
-	if ((bpf_get_attach_cookie(ctx) & DBPS_LIBRARY_FORM) != DBPS_LIBRARY_EX)
+	if (form == DBPS_LIBRARY_PLAIN)
 		return (__u32)ret;
-	if (bpf_probe_read_user(&n, sizeof(n), (const void *)c->moved) || n > 0x7fffffff)
+	if (bpf_probe_read_user(&n, sizeof(n), (const void *)c->moved[form == DBPS_LIBRARY_EX2]) ||
+	    n > 0x7fffffff)
 		return 0;
 	return (__u32)n;
 }

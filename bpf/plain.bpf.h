@@ -30,8 +30,8 @@ struct library_call {
 	__u64 ssl; /* 0: none */
 	__u64 buffer;
 	__u64 n;
-	__u64 moved;  /* where the _ex functions say how much */
-	__u64 cookie; /* of the socket that was read or written meanwhile, 0: none */
+	__u64 moved[2]; /* where the _ex functions say how much: DBPS_LIBRARY_EX, _EX2 */
+	__u64 cookie;	/* of the socket that was read or written meanwhile, 0: none */
 	struct dbps_window window;
 };
 

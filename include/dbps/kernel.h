@@ -275,12 +275,13 @@ struct dbps_holder {
  * Cookie of a probe at the end of a library's function: how it says what it moved, and above that
  * the process of the server whose children it is of; 0: it is of one process alone.
  */
-#define DBPS_LIBRARY_FORM	  1ull
+#define DBPS_LIBRARY_FORM	  3ull
 #define DBPS_LIBRARY_SERVER_SHIFT 8
 
 enum dbps_library_form {
 	DBPS_LIBRARY_PLAIN, /* returns the number of bytes */
 	DBPS_LIBRARY_EX,    /* returns 1, and writes the number where its fourth argument says */
+	DBPS_LIBRARY_EX2,   /* the same, the fifth */
 };
 
 /* adoptions: socket cookie -> what a control link told of a session older than dbps. */

@@ -232,6 +232,33 @@ def test_library_is_upgraded(t):
     check_read(t, daemon, server)
 
 
+def other_begin(path):
+    """Let SSL_read_ex() of a library make room on the stack in other words, which nothing here knows."""
+    symbols = subprocess.run(["nm", "-D", "--defined-only", path], check=True, capture_output=True, text=True)
+    at = next(int(line.split()[0], 16) for line in symbols.stdout.splitlines() if " SSL_read_ex@" in line)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        check_equal(f.read(5), bytes.fromhex("4883ec08e8"), "sub $8,%rsp; call")
+        f.seek(at)
+        f.write(bytes.fromhex("4883c4f8"))  # add $-8,%rsp
+
+
+def test_library_of_unknown_code(t):
+    """Where the code does not tell what the library's functions go on to, they are probed themselves."""
+    key, cert = make_certificate(t)
+    path = os.path.join(t.directory, "libssl.so.3")
+    shutil.copy(library(), path)
+    other_begin(path)
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}", env={"LD_PRELOAD": path})
+    server.add_user("app", "secret")
+    usual = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}")
+    daemon = t.daemon()
+    for known, where in ((server, "at SSL_read() itself"), (usual, "behind SSL_read()")):
+        daemon.wait_server(known)
+        check(where in doctor(daemon, known, "TLS")[1], doctor(daemon, known, "TLS"))
+    check_read(t, daemon, server)
+
+
 class LinkedServer:
     """tests/integration/tls_server.c, with the library in its program."""
 

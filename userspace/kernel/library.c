@@ -7,6 +7,12 @@
  * functions of its own over the library, exported for its extensions: those are probed in all
  * processes of that file, which no other program has mapped, and each server's probes know its own
  * children (library_is_others()).
+ * 3. A probe costs least on a push of a register (prologue.h), and OpenSSL's functions seldom begin
+ * with one. But those of a direction all pass on to one function, ssl_read_internal() or
+ * ssl_write_internal() (ssl/ssl_lib.c), which does, takes their arguments and returns as the _ex
+ * ones do. It has no symbol that is exported: it is what SSL_read_ex() calls first, with the
+ * arguments that it was given, and SSL_read() calls too; if the code does not say so, the functions
+ * themselves are probed.
  */
 #include "internal.h"
 
@@ -23,30 +29,33 @@
 #include <sys/syscall.h>
 
 #include "cleanup.h"
+#include "kernel/prologue.h"
 
 /* How often plaintext records without a socket are looked for. */
 #define SWEEP_NS (60ull * 1000000000)
 
-#define N_FUNCTIONS 4
+#define N_FUNCTIONS 5
 
-/* What is probed: each at its begin and at its end. */
 struct function {
 	const char *name;
 	enum kernel_prog at_end;
 	enum dbps_library_form form;
 };
 
-/* The first one of each direction is there, or nothing is probed. */
+/* Where the table has them; both are there, or nothing is probed. */
+enum { AT_READ = 0, AT_WRITE = 2 };
+
 static const struct function openssl[N_FUNCTIONS] = {
-	{"SSL_read", PROG_READ, DBPS_LIBRARY_PLAIN},
+	[AT_READ] = {"SSL_read", PROG_READ, DBPS_LIBRARY_PLAIN},
 	{"SSL_read_ex", PROG_READ, DBPS_LIBRARY_EX},
-	{"SSL_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
+	[AT_WRITE] = {"SSL_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
 	{"SSL_write_ex", PROG_WROTE, DBPS_LIBRARY_EX},
+	{"SSL_write_ex2", PROG_WROTE, DBPS_LIBRARY_EX2},
 };
 static const struct function postgres[N_FUNCTIONS] = {
-	{"be_tls_read", PROG_READ, DBPS_LIBRARY_PLAIN},
+	[AT_READ] = {"be_tls_read", PROG_READ, DBPS_LIBRARY_PLAIN},
 	{"be_gssapi_read", PROG_READ, DBPS_LIBRARY_PLAIN},
-	{"be_tls_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
+	[AT_WRITE] = {"be_tls_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
 	{"be_gssapi_write", PROG_WROTE, DBPS_LIBRARY_PLAIN},
 };
 
@@ -113,7 +122,9 @@ static uint64_t file_offset(Elf *elf, uint64_t address)
 /* What a file has to do with the functions. */
 struct symbols {
 	uint64_t offset[N_FUNCTIONS]; /* defined there; 0: not */
+	uint64_t size[N_FUNCTIONS];   /* bytes of code; 0: unknown */
 	bool imported[N_FUNCTIONS];
+	bool x86_64;
 };
 
 static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
@@ -128,12 +139,14 @@ static void read_symbols(Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
 		if (!name || GELF_ST_TYPE(symbol.st_info) != STT_FUNC)
 			continue;
 		for (size_t k = 0; k < N_FUNCTIONS; k++) {
-			if (strcmp(name, functions[k].name) != 0)
+			if (!functions[k].name || strcmp(name, functions[k].name) != 0)
 				continue;
-			if (symbol.st_shndx == SHN_UNDEF)
+			if (symbol.st_shndx == SHN_UNDEF) {
 				ret->imported[k] = true;
-			else
-				ret->offset[k] = file_offset(elf, symbol.st_value);
+				continue;
+			}
+			ret->offset[k] = file_offset(elf, symbol.st_value);
+			ret->size[k] = symbol.st_size;
 		}
 	}
 }
@@ -144,11 +157,13 @@ static void find_symbols(const char *path, const struct function *functions, str
 	_cleanup_(cleanup_elf) Elf *elf = NULL;
 	Elf_Scn *section = NULL;
 	GElf_Shdr header;
+	GElf_Ehdr file;
 
 	memset(ret, 0, sizeof(*ret));
 	if (fd < 0 || elf_version(EV_CURRENT) == EV_NONE)
 		return;
 	elf = elf_begin(fd, ELF_C_READ, NULL);
+	ret->x86_64 = elf && gelf_getehdr(elf, &file) && file.e_machine == EM_X86_64;
 	while (elf && (section = elf_nextscn(elf, section))) {
 		if (gelf_getshdr(section, &header) &&
 		    (header.sh_type == SHT_DYNSYM || header.sh_type == SHT_SYMTAB))
@@ -203,21 +218,131 @@ static int find_library(pid_t pid, char path[PATH_MAX], char *ret_text)
 	return 0;
 }
 
-/* Where probes go: a file, and of which processes. */
+/* ---------------------------------------------------------------- places ------------------- */
+
+/* What is probed, at its begin and at its end. */
+struct point {
+	uint64_t offset;
+	enum kernel_prog at_end;
+	enum dbps_library_form form;
+};
+
+/* Where probes go: in a file, and of which processes. */
 struct place {
-	const struct function *functions;
 	char path[PATH_MAX];
-	struct symbols symbols;
 	pid_t pid;    /* -1: of all that have the file mapped */
 	__u64 cookie; /* of all probes */
+	size_t n;
+	struct point points[N_FUNCTIONS];
 };
+
+/* Up to `size` bytes of code. None where it is not of the machine whose code is known. */
+static void read_code(int fd, const struct symbols *symbols, uint64_t offset, uint64_t size,
+		      struct dbps_code *ret)
+{
+	size_t most = size < sizeof(ret->bytes) ? size : sizeof(ret->bytes);
+	ssize_t n = symbols->x86_64 ? pread(fd, ret->bytes, most, (off_t)offset) : 0;
+
+	ret->offset = offset;
+	ret->n = n > 0 ? (size_t)n : 0;
+}
+
+/* Where the function at an offset is probed, its begin. Returns whether it costs but one trap. */
+static bool at_begin(int fd, const struct symbols *symbols, uint64_t offset, uint64_t *ret_offset)
+{
+	struct dbps_code code;
+
+	read_code(fd, symbols, offset, 16, &code);
+	if (dbps_code_emulated(&code, ret_offset))
+		return true;
+	*ret_offset = offset;
+	return false;
+}
+
+/* The function that those of a direction pass on to, by one that returns as it does. */
+static bool passes_on(int fd, const struct symbols *symbols, size_t to, size_t plain,
+		      uint64_t *ret_offset)
+{
+	struct dbps_code code;
+	uint64_t offset;
+
+	read_code(fd, symbols, symbols->offset[to], symbols->size[to], &code);
+	if (!dbps_code_passes_on(&code, &offset))
+		return false;
+	read_code(fd, symbols, symbols->offset[plain], symbols->size[plain], &code);
+	return dbps_code_calls(&code, offset) && at_begin(fd, symbols, offset, ret_offset);
+}
+
+/* Returns whether it was found. */
+static bool add_internal(int fd, const struct function *functions, const struct symbols *symbols,
+			 size_t plain, struct place *place)
+{
+	for (size_t i = plain + 1; i < N_FUNCTIONS; i++) {
+		struct point *point = &place->points[place->n];
+
+		if (functions[i].at_end != functions[plain].at_end ||
+		    functions[i].form == DBPS_LIBRARY_PLAIN || !symbols->offset[i] ||
+		    !passes_on(fd, symbols, i, plain, &point->offset))
+			continue;
+		point->at_end = functions[i].at_end;
+		point->form = functions[i].form;
+		place->n++;
+		return true;
+	}
+	return false;
+}
+
+/* Returns whether each costs but one trap. */
+static bool add_functions(int fd, const struct function *functions, const struct symbols *symbols,
+			  struct place *place)
+{
+	bool emulated = true;
+
+	place->n = 0;
+	for (size_t i = 0; i < N_FUNCTIONS; i++) {
+		struct point *point = &place->points[place->n];
+
+		if (!symbols->offset[i])
+			continue;
+		emulated &= at_begin(fd, symbols, symbols->offset[i], &point->offset);
+		point->at_end = functions[i].at_end;
+		point->form = functions[i].form;
+		place->n++;
+	}
+	return emulated;
+}
+
+/* Says in words where the probes are. */
+static int find_points(const struct function *functions, struct symbols *symbols, pid_t pid,
+		       struct place *place, char *text)
+{
+	_cleanup_close_ int fd = open(place->path, O_RDONLY | O_CLOEXEC);
+	size_t len = strlen(text);
+
+	if (fd < 0)
+		return -errno;
+	if (functions == openssl && add_internal(fd, functions, symbols, AT_READ, place) &&
+	    add_internal(fd, functions, symbols, AT_WRITE, place) &&
+	    place->points[0].offset != place->points[1].offset) {
+		snprintf(text + len, 256 - len, ", behind SSL_read()");
+		return 0;
+	}
+	if (functions == openssl)
+		drop_unused(pid, symbols);
+	if (!add_functions(fd, functions, symbols, place))
+		snprintf(text + len, 256 - len, ", at %s() itself: by single steps",
+			 functions[AT_READ].name);
+	return 0;
+}
 
 /* Returns 0; -ENOENT when there is nothing to probe, and ret_text says so; other negative errno. */
 static int find_place(pid_t pid, bool forks, struct place *place, char *ret_text)
 {
+	const struct function *functions = forks ? postgres : openssl;
+	struct symbols symbols;
 	int r = 0;
 
-	place->functions = forks ? postgres : openssl;
+	place->n = 0;
 	place->pid = forks ? -1 : pid;
 	place->cookie = forks ? (__u64)pid << DBPS_LIBRARY_SERVER_SHIFT : 0;
 	if (forks) {
@@ -228,16 +353,13 @@ static int find_place(pid_t pid, bool forks, struct place *place, char *ret_text
 	}
 	if (r)
 		return r;
-	find_symbols(place->path, place->functions, &place->symbols);
-	if (!place->symbols.offset[0] || !place->symbols.offset[2]) {
-		snprintf(ret_text, 256, "%s",
-			 forks ? "its program does not export be_tls_read()"
-			       : "no OpenSSL is mapped, or linked in with its symbols");
-		return -ENOENT;
-	}
-	if (!forks)
-		drop_unused(pid, &place->symbols);
-	return 0;
+	find_symbols(place->path, functions, &symbols);
+	if (symbols.offset[AT_READ] && symbols.offset[AT_WRITE])
+		return find_points(functions, &symbols, pid, place, ret_text);
+	snprintf(ret_text, 256, "%s",
+		 forks ? "its program does not export be_tls_read()"
+		       : "no OpenSSL is mapped, or linked in with its symbols");
+	return -ENOENT;
 }
 
 /* ---------------------------------------------------------------- probes -------------------- */
@@ -283,16 +405,14 @@ static int probe_all(struct dbps_kernel *kernel, const struct place *place,
 
 	if (type < 0)
 		return type;
-	for (size_t i = 0; i < N_FUNCTIONS; i++) {
-		const struct function *function = &place->functions[i];
+	for (size_t i = 0; i < place->n; i++) {
+		const struct point *point = &place->points[i];
 
-		if (!place->symbols.offset[i])
-			continue;
 		/* The end first: one without a begin does nothing. */
 		for (int at_end = 1; at_end >= 0; at_end--) {
-			int prog_fd = kernel->prog_fd[at_end ? function->at_end : PROG_ENTER];
-			int fd = probe(prog_fd, type, place, place->symbols.offset[i], at_end,
-				       place->cookie | function->form);
+			int prog_fd = kernel->prog_fd[at_end ? point->at_end : PROG_ENTER];
+			int fd = probe(prog_fd, type, place, point->offset, at_end,
+				       place->cookie | point->form);
 
 			if (fd < 0)
 				return fd;
