@@ -94,8 +94,8 @@ enum dbps_flag {
 				   taken */
 	DBPS_READS_AHEAD = 1 << 26, /* PostgreSQL: the server reads on while a statement executes: a
 				       pooler, which serves all sessions in one process */
-	DBPS_OB20 = 1 << 28,	/* its packets are inside of OceanBase's (protocol.md 2.5) */
-	DBPS_HELD = 1 << 27,	/* the server has read requests that it comes to later */
+	DBPS_OB20 = 1 << 28,	    /* its packets are inside of OceanBase's (protocol.md 2.5) */
+	DBPS_HELD = 1 << 27,	    /* the server has read requests that it comes to later */
 };
 
 /* Packets inside of outer ones: the compressed protocol's, or OceanBase's. */

@@ -27,8 +27,6 @@
 
 #define TIMEOUT_MS 10000
 
-extern char **environ;
-
 struct bench {
 	MYSQL *console;
 	MYSQL *server;

@@ -43,7 +43,7 @@ static size_t moves_header(uint8_t to[5], unsigned int mark, size_t n)
 #include "same.h"
 
 /* What the client has sent in all: beyond that it is quiet. */
-#define STREAM_MAX (256 * 1024)
+#define STREAM_MAX 262144
 
 /* Bits of the setup. */
 enum {

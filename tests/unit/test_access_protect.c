@@ -25,9 +25,9 @@ static int protect_by_default(void **state)
 	(void)state;
 	if (dbps_config_defaults(&config))
 		return -1;
-	dbps_protect_set(&(struct dbps_protect_options){
-		config.protect_users, config.protect_programs, config.protect_commands,
-		config.protect_proxies});
+	dbps_protect_set(
+		&(struct dbps_protect_options){config.protect_users, config.protect_programs,
+					       config.protect_commands, config.protect_proxies});
 	return 0;
 }
 

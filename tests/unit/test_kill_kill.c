@@ -160,7 +160,8 @@ int dbps_rows_read(struct dbps_kernel *kernel, struct dbps_registry *registry, u
 }
 
 int dbps_rows_read_at(struct dbps_kernel *kernel, struct dbps_registry *registry,
-		      const struct dbps_place *place, unsigned int want, struct dbps_rows **ret_rows)
+		      const struct dbps_place *place, unsigned int want,
+		      struct dbps_rows **ret_rows)
 {
 	(void)want;
 	(void)kernel;

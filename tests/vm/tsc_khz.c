@@ -18,7 +18,7 @@ static uint64_t now_ns(void)
 
 int main(void)
 {
-	const struct timespec pause = {.tv_nsec = 200 * 1000 * 1000};
+	const struct timespec pause = {.tv_nsec = 200000000};
 	uint64_t ns = now_ns(), ticks = __rdtsc();
 
 	nanosleep(&pause, NULL);

@@ -18,7 +18,8 @@ struct dbps_protect_options {
 /** @brief Say what is protected, once, before there are threads. The texts stay the caller's. */
 void dbps_protect_set(const struct dbps_protect_options *options);
 
-/** @return The pooler, the proxy or the followed server that is the session's client; NULL: none. */
+/** @return The pooler, the proxy or the followed server that is the session's client; NULL: none.
+ */
 const char *dbps_proxy(const struct dbps_row *row);
 
 /** @return Why a KILL of many spares this session ("replication user" …), static; NULL: it does

@@ -24,7 +24,7 @@ const char *const dbps_loss_names[DBPS_LOSS_N] = {
 	[DBPS_LOSS_LEFT_OUT] = "programs_left_out",
 };
 
-/* What the programs count, summed over processors. */
+/* Adds what the programs count, of all processors. */
 static int read_counters(int map_fd, __u64 losses[DBPS_LOSS_N])
 {
 	int n_cpus = libbpf_num_possible_cpus();
@@ -36,7 +36,6 @@ static int read_counters(int map_fd, __u64 losses[DBPS_LOSS_N])
 	if (!values)
 		return -ENOMEM;
 	for (__u32 i = 0; i < DBPS_LOSS_N; i++) {
-		losses[i] = 0;
 		if (bpf_map_lookup_elem(map_fd, &i, values))
 			return -errno;
 		for (int cpu = 0; cpu < n_cpus; cpu++)
@@ -72,7 +71,7 @@ static int add_left_out_of_link(int link_fd, __u64 *n)
 
 int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N])
 {
-	__u64 losses[DBPS_LOSS_N];
+	__u64 losses[DBPS_LOSS_N] = {0};
 	int r = read_counters(kernel->map_fd[MAP_LOSSES], losses);
 
 	for (int i = LINK_RECV; i <= LINK_EXEC && !r; i++)

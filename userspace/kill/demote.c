@@ -326,8 +326,7 @@ static bool find_session(struct act *act)
 {
 	const struct dbps_caller *caller = act->request->caller;
 	unsigned long long id = (unsigned long long)act->request->id;
-	int r = dbps_rows_read(act->all->kernel, act->all->registry, 0, DBPS_ROWS_TEXT,
-			       &act->rows);
+	int r = dbps_rows_read(act->all->kernel, act->all->registry, 0, DBPS_ROWS_TEXT, &act->rows);
 
 	if (r < 0) {
 		refuse(act, ER_UNKNOWN_ERROR, "cannot read the sessions: %s", strerror(-r));

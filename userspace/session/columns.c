@@ -356,7 +356,9 @@ static struct dbps_value get_wait(const struct dbps_row *row)
 /* To the microsecond: the scheduler's clock is no finer. */
 static struct dbps_value milliseconds(uint64_t ns)
 {
-	return real((double)(ns / 1000) / 1e3);
+	uint64_t us = ns / 1000;
+
+	return real((double)us / 1e3);
 }
 
 static struct dbps_value get_wait_ms(const struct dbps_row *row)

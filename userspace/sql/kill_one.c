@@ -45,8 +45,8 @@ static int has_cookie(struct sql_connection *connection, const struct sql_scope 
 		      uint64_t cookie)
 {
 	_cleanup_(sql_free_rows) struct dbps_rows *rows = NULL;
-	int r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, cookie,
-			       0, &rows);
+	int r = dbps_rows_read(connection->daemon->kernel, connection->daemon->registry, cookie, 0,
+			       &rows);
 
 	if (r)
 		return r;

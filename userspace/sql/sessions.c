@@ -45,8 +45,9 @@ int sql_sessions_read(const struct sql_connection *connection, unsigned int want
 	for (size_t i = 0; i < s.rows->n; i++)
 		if (seen[i] && sql_scope_has(&s.scope, &s.rows->row[i]))
 			s.row[s.n++] = &s.rows->row[i];
-	*ret_sessions = (struct sql_sessions){
-		.scope = s.scope, .rows = TAKE_PTR(s.rows), .row = TAKE_PTR(s.row), .n = s.n};
+	*ret_sessions = s;
+	s.rows = NULL;
+	s.row = NULL;
 	return 0;
 }
 
