@@ -250,9 +250,9 @@ static __noinline int dark_sent(struct dbps_session *s)
 }
 
 /* A send would block: what was taken for an end was none. */
-static __noinline int dark_send_waits(struct dbps_session *s)
+__noinline int dark_send_waits(struct dbps_session *s)
 {
-	if (s->phase == DBPS_PHASE_IDLE && s->flags & DBPS_RESYNCED && s->flags & DBPS_SENT)
+	if (s && s->phase == DBPS_PHASE_IDLE && s->flags & DBPS_RESYNCED && s->flags & DBPS_SENT)
 		s->phase = DBPS_PHASE_OPAQUE;
 	return 0;
 }

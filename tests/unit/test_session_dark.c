@@ -81,6 +81,7 @@ static void received_opaque(struct dbps_record *r)
 }
 
 int dark_logged_in(struct dbps_session *s, __u64 base, __u32 n);
+int dark_send_waits(struct dbps_session *s);
 #include "../../bpf/dark.bpf.h"
 
 /* ---------------------------------------------------------------- the driver ---------------- */
