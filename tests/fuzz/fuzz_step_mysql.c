@@ -80,6 +80,7 @@ struct player {
 	__u8 header[7];
 	__u32 left;
 	bool headers; /* one was read */
+	bool empty;   /* the last one of an empty packet, not answered yet */
 	bool odd;     /* did what rule 5 excludes */
 	bool told;    /* by its way of reading, as rule 6 has it */
 	bool late;    /* a statement began with its answer: rule 3 */
@@ -163,7 +164,7 @@ static void read_header(struct player *p, const __u8 **at, size_t *n)
 
 	if (p->headers)
 		take = piece(p, take);
-	p->odd |= is_unread(p); /* that was an empty packet's */
+	p->odd |= p->empty;
 	memcpy(p->header + p->header_have, *at, take);
 	kernel_received(&p->kernel, *at, take, want);
 	p->header_have += (__u32)take;
@@ -173,6 +174,7 @@ static void read_header(struct player *p, const __u8 **at, size_t *n)
 	if (p->header_have < header_len(p))
 		return;
 	p->left = mysql_u24(p->header);
+	p->empty = !p->left;
 	p->header_have = 0;
 	p->headers = true;
 }
@@ -212,6 +214,7 @@ static void play_sent(struct player *p, const __u8 *bytes, size_t n)
 {
 	p->odd |= reads_apart(p) && (p->left || p->header_have);
 	p->late |= is_unread_empty(p);
+	p->empty = false;
 	for (size_t done = 0, take; done < n; done += take) {
 		take = piece(p, n - done);
 		kernel_sent(&p->kernel, bytes + done, take);
@@ -223,7 +226,7 @@ static void play_wait(struct player *p)
 	__u32 requested = p->left ? p->left : header_len(p) - p->header_have;
 	__u8 phase = p->kernel.record->s.phase;
 
-	p->odd |= is_unread_empty(p);
+	p->odd |= p->empty;
 	kernel_waits(&p->kernel, p->vector ? 0 : reads_apart(p) ? requested : 1 << 16);
 	p->told |= p->kernel.record->s.phase != phase;
 }
