@@ -87,15 +87,13 @@ static __always_inline bool dark_is_wrapped(const struct dbps_session *s, __u64 
 
 /* Whether a session that is older than dbps, and whose framing is not known, shows to be encrypted.
  */
-static __noinline bool dark_is_older(struct dbps_record *r, __u64 base, __u32 n)
+static __always_inline bool dark_is_older(struct dbps_session *s, __u64 base, __u32 n)
 {
-	struct dbps_session *s = &r->s;
 
 	if ((s->flags & (DBPS_JOINED | DBPS_FRAMED_IN | DBPS_TLS_READ)) != DBPS_JOINED ||
 	    (!dark_begins_data(base, n) && !dark_is_wrapped(s, base, n)))
 		return false;
 	s->flags |= DBPS_TLS;
-	plain_begin(r, true);
 	return true;
 }
 
@@ -209,10 +207,13 @@ __noinline int dark_logged_in(struct dbps_session *s, __u64 base, __u32 n)
 	return 0;
 }
 
-static __noinline int dark_received(struct dbps_record *r, __u64 base, __u32 n)
+__noinline int dark_received(struct dbps_record *r, __u64 base, __u32 n)
 {
-	struct dbps_session *s = &r->s;
+	struct dbps_session *s;
 
+	if (!r)
+		return 0;
+	s = &r->s;
 	plain_note(s);
 	if (s->flags & DBPS_TLS_READ || s->phase == DBPS_PHASE_CLOSED)
 		return 0;
@@ -227,18 +228,24 @@ static __noinline int dark_received(struct dbps_record *r, __u64 base, __u32 n)
 }
 
 /* Whether any session of this one's server has shown that it looks for more. */
-static __noinline bool dark_looks(const struct dbps_session *s, bool now)
+__noinline int dark_looks(const struct dbps_session *s, bool now)
 {
-	__u32 server = dbps_session_server(s);
-	struct dbps_server_seen *seen = bpf_map_lookup_elem(&dbps_servers, &server);
+	struct dbps_server_seen *seen;
+	__u32 server;
 
+	if (!s)
+		return 0;
+	server = dbps_session_server(s);
+	seen = bpf_map_lookup_elem(&dbps_servers, &server);
 	if (seen && now)
 		seen->tls_looks = 1;
 	return !seen || seen->tls_looks;
 }
 
-static __noinline int dark_sent(struct dbps_session *s)
+__noinline int dark_sent(struct dbps_session *s)
 {
+	if (!s)
+		return 0;
 	plain_note(s);
 	if (s->flags & DBPS_TLS_READ ||
 	    (s->phase != DBPS_PHASE_OPAQUE && (s->phase != DBPS_PHASE_AUTH || !s->in.skip)) ||
@@ -258,8 +265,10 @@ __noinline int dark_send_waits(struct dbps_session *s)
 }
 
 /* A read would block. */
-static __noinline int dark_waits(struct dbps_session *s, __u64 requested)
+__noinline int dark_waits(struct dbps_session *s, __u64 requested)
 {
+	if (!s)
+		return 0;
 	if (s->flags & DBPS_TLS_READ)
 		return 0;
 	/* Who asks for more may only have filled a large buffer before. */

@@ -24,7 +24,6 @@ static __always_inline void dbps_on_found(struct dbps_record *r, int found);
 static __always_inline void dbps_on_resync(struct dbps_session *s);
 static __always_inline void dbps_pgsql_on_begin(struct dbps_record *r);
 static __always_inline void dbps_pgsql_on_end(struct dbps_record *r, __u32 error);
-static __always_inline void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement);
 static __always_inline void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement);
 static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
 						  const struct dbps_pgsql_head *h, __u32 have);

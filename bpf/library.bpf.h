@@ -104,7 +104,7 @@ static __noinline int library_waits(struct dbps_record *r, __u64 requested)
 	return 0;
 }
 
-static __noinline int library_moves(struct pt_regs *ctx, bool sends)
+static __always_inline int library_moves(struct pt_regs *ctx, bool sends)
 {
 	struct library_call *c =
 		bpf_task_storage_get(&dbps_library_calls, bpf_get_current_task_btf(), 0, 0);
@@ -129,7 +129,7 @@ static __noinline int library_moves(struct pt_regs *ctx, bool sends)
 	if (!(r->s.flags & DBPS_TLS_READ))
 		plain_first(r, c->buffer, n, sends);
 	if (sends) {
-		session_sent(r, c->buffer, n, &c->window);
+		session_sent_all(r, c->buffer, n, &c->window);
 	} else {
 		r->s.tid = (__u32)bpf_get_current_pid_tgid();
 		session_received(r, c->buffer, n, c->n);

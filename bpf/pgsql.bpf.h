@@ -22,14 +22,6 @@ static __always_inline void dbps_pgsql_on_end(struct dbps_record *r, __u32 error
 	session_end(&r->s, error, DBPS_PHASE_IDLE);
 }
 
-static __always_inline void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement)
-{
-	struct dbps_prepared_key key = session_prepared_key(&r->s, statement);
-
-	if (bpf_map_update_elem(&dbps_prepared, &key, &r->request, BPF_ANY))
-		loss_count(DBPS_LOSS_PREPARED_TEXT);
-}
-
 static __always_inline void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement)
 {
 	struct dbps_prepared_key key = session_prepared_key(&r->s, statement);
@@ -75,8 +67,35 @@ static __always_inline void pgsql_lost(struct dbps_record *r, __u32 loss)
 	pgsql_forget(r);
 }
 
-static __noinline int pgsql_tap_received(struct dbps_record *r, __u64 base, __u32 n,
-					 __u64 requested)
+/* What the step said of requests. Returns session_leaves(). */
+static __always_inline __u64 pgsql_went(struct dbps_record *r, int said)
+{
+	if (said == PGSQL_PARSED)
+		return session_leaves(SESSION_LEFT_PARSED, 0);
+	if (said)
+		pgsql_lost(r, DBPS_LOSS_UNREADABLE);
+	return 0;
+}
+
+/* Keep the text of a named Parse, and go on behind it. */
+static int pgsql_parsed_loop(__u32 i, struct dbps_record **of)
+{
+	struct dbps_record *r = *of;
+	struct dbps_prepared_key key = session_prepared_key(&r->s, r->pg.parsed);
+
+	(void)i;
+	if (bpf_map_update_elem(&dbps_prepared, &key, &r->request, BPF_ANY))
+		loss_count(DBPS_LOSS_PREPARED_TEXT);
+	return !pgsql_went(r, pgsql_rest(r));
+}
+
+static __always_inline void pgsql_parsed(struct dbps_record *r)
+{
+	DBPS_LOOP(PGSQL_MESSAGES_MAX, pgsql_parsed_loop, &r);
+}
+
+static __always_inline __u64 pgsql_tap_received(struct dbps_record *r, __u64 base, __u32 n,
+						__u64 requested)
 {
 	struct dbps_span span = {base};
 	struct dbps_session *s = &r->s;
@@ -87,21 +106,25 @@ static __noinline int pgsql_tap_received(struct dbps_record *r, __u64 base, __u3
 		pgsql_lost(r, DBPS_LOSS_RESYNC);
 	if (!(s->flags & DBPS_FRAMED_IN) && !pgsql_reframes(r, &span, n, requested))
 		return 0;
-	if (pgsql_received(r, &span, n))
-		pgsql_lost(r, DBPS_LOSS_UNREADABLE);
-	return 0;
+	return pgsql_went(r, pgsql_received(r, &span, n));
 }
 
-/* window: as session_sent() has it. */
-static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n,
-				     struct dbps_window *window)
+/* window: as session_sent() has it. Returns session_leaves(). */
+__noinline __u64 pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n,
+				struct dbps_window *window)
 {
 	struct dbps_span span = {base};
-	struct dbps_session *s = &r->s;
+	struct dbps_session *s;
 	__u32 zero = 0;
+	__u64 left = 0;
 
-	if (s->flags & DBPS_TLS || (!(s->flags & DBPS_FRAMED_IN) && dark_is_older(r, base, n)))
+	if (!r)
+		return 0;
+	s = &r->s;
+	if (s->flags & DBPS_TLS)
 		return dark_sent(s);
+	if (dark_is_older(s, base, n))
+		return session_leaves(SESSION_LEFT_OLDER, 0);
 	if (s->phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (s->lost)
@@ -114,11 +137,9 @@ static __noinline int pgsql_tap_sent(struct dbps_record *r, __u64 base, __u32 n,
 		return 0;
 	if (!window)
 		window = bpf_map_lookup_elem(&dbps_windows, &zero);
-	if (window && pgsql_sent(r, &span, n, window))
-		pgsql_lost(r, DBPS_LOSS_UNREADABLE);
-	if (s->flags & DBPS_TLS)
-		plain_begin(r, false);
-	return 0;
+	if (window)
+		left = pgsql_went(r, pgsql_sent(r, &span, n, window));
+	return s->flags & DBPS_TLS ? session_leaves(SESSION_LEFT_TLS, 0) : left;
 }
 
 #endif

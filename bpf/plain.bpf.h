@@ -60,15 +60,16 @@ static __always_inline void plain_tell(const struct dbps_session *s, bool met)
  * socket's record learns that its plaintext is followed, when some of it was; until then it counts
  * statements itself.
  */
-static __noinline int plain_note(struct dbps_session *s)
+__noinline int plain_note(struct dbps_session *s)
 {
 	struct library_call *c =
 		bpf_task_storage_get(&dbps_library_calls, bpf_get_current_task_btf(), 0, 0);
-	__u64 cookie = s->cookie;
 	struct dbps_record *p;
+	__u64 cookie;
 
-	if (!c)
+	if (!s || !c)
 		return 0;
+	cookie = s->cookie;
 	c->cookie = cookie;
 	if (s->flags & DBPS_TLS_READ)
 		return 0;
@@ -91,11 +92,15 @@ static __noinline int plain_note(struct dbps_session *s)
  * is probed: the program may hand that the bytes itself, from no socket. Of an older session the
  * first statement tells nothing yet: it is on the socket before it is in the library.
  */
-static __noinline int plain_unread(const struct dbps_session *s)
+__noinline int plain_unread(const struct dbps_session *s)
 {
-	__u64 cookie = s->cookie;
-	struct dbps_record *p = bpf_map_lookup_elem(&dbps_plain, &cookie);
+	struct dbps_record *p;
+	__u64 cookie;
 
+	if (!s)
+		return 0;
+	cookie = s->cookie;
+	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
 	if (!p)
 		return 0;
 	if (p->s.flags & DBPS_TLS_READ ? p->s.phase == DBPS_PHASE_GREETED
@@ -152,10 +157,12 @@ static __noinline int plain_begin(struct dbps_record *r, bool older)
  * in by now: in its login, packets of MySQL are numbered from 2 on, as the request for TLS was 1,
  * and the first message of PostgreSQL has no type.
  */
-static __noinline int plain_first(struct dbps_record *r, __u64 base, __u32 n, bool sends)
+__noinline int plain_first(struct dbps_record *r, __u64 base, __u32 n, bool sends)
 {
 	__u8 b[4] = {};
 
+	if (!r)
+		return 0;
 	r->s.flags |= DBPS_TLS_READ;
 	if (r->s.phase != DBPS_PHASE_GREETED)
 		return 0;

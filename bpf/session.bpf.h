@@ -23,15 +23,28 @@ static __always_inline bool session_try_lock(struct dbps_session *s)
 	return !(gen & 1) && __sync_val_compare_and_swap(&s->gen, gen, gen + 1) == gen;
 }
 
+struct session_taken {
+	struct dbps_session *s;
+	bool taken;
+};
+
+static int session_lock_try(__u32 i, struct session_taken *t)
+{
+	(void)i;
+	t->taken = session_try_lock(t->s);
+	return t->taken;
+}
+
 /* Somebody else has it: the other direction's tap, or an iterator that arms. */
 __noinline int session_lock_contended(struct dbps_session *s)
 {
+	struct session_taken t = {.s = s};
+
 	if (!s)
 		return 0;
-	for (int i = 0; i < 64; i++) {
-		if (session_try_lock(s))
-			return 1;
-	}
+	DBPS_LOOP(64, session_lock_try, &t);
+	if (t.taken)
+		return 1;
 	s->lost = 1;
 	loss_count(DBPS_LOSS_CONTENDED);
 	return 0;
@@ -95,6 +108,24 @@ __noinline int session_unheard(struct dbps_session *s)
 	return 0;
 }
 
+/*
+ * What a function that is verified apart from its callers leaves to them, as a map is to take the
+ * record: before Linux 6.2 (d1673304097c) that has to be memory that is seen to be a map's.
+ */
+enum session_left {
+	SESSION_LEFT_NOTHING,
+	SESSION_LEFT_TLS,      /* what follows is encrypted */
+	SESSION_LEFT_OLDER,    /* what came already was */
+	SESSION_LEFT_PREPARED, /* a Prepare was accepted */
+	SESSION_LEFT_PARSED,   /* a named Parse was read, and there may be more behind it */
+};
+
+/* `taken`: bytes of the call that are done with. SESSION_LEFT_NOTHING is all of 0. */
+static __always_inline __u64 session_leaves(enum session_left left, __u32 taken)
+{
+	return (__u64)left << 32 | taken;
+}
+
 static __always_inline void session_end(struct dbps_session *s, __u32 error, __u8 phase)
 {
 	mysql_end(s, bpf_ktime_get_ns(), phase);
@@ -102,10 +133,8 @@ static __always_inline void session_end(struct dbps_session *s, __u32 error, __u
 }
 
 /* A statement's end was not seen in its answer, but the server is past it. */
-__noinline int session_resync(struct dbps_session *s)
+static __always_inline void session_resync(struct dbps_session *s)
 {
-	if (!s)
-		return 0;
 	if (s->phase != DBPS_PHASE_UNFRAMED && s->phase != DBPS_PHASE_OPAQUE) {
 		loss_count(DBPS_LOSS_RESYNC);
 		s->flags |= DBPS_RESYNCED;
@@ -114,7 +143,6 @@ __noinline int session_resync(struct dbps_session *s)
 	session_end(s, 0, DBPS_PHASE_IDLE);
 	if (s->flags & DBPS_COMPRESSED && s->sent_ns > s->start_ns)
 		s->end_ns = s->sent_ns;
-	return 0;
 }
 
 static __always_inline struct dbps_prepared_key session_prepared_key(const struct dbps_session *s,
@@ -250,15 +278,20 @@ static __always_inline void received_opaque(struct dbps_record *r)
 #include "dark.bpf.h"
 #include "pgsql.bpf.h"
 
-/* Everything but the everyday request. */
-static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
+/* Everything but the everyday request. Returns session_leaves(). */
+__noinline __u64 received_other(struct dbps_record *r, __u64 base, __u32 n, __u64 requested)
 {
 	struct dbps_span span = {base};
-	struct dbps_session *s = &r->s;
+	struct dbps_session *s;
 	__u32 taken;
 
-	if (s->flags & DBPS_TLS || (!(s->flags & DBPS_FRAMED_IN) && dark_is_older(r, base, n)))
+	if (!r)
+		return 0;
+	s = &r->s;
+	if (s->flags & DBPS_TLS)
 		return dark_received(r, base, n);
+	if (dark_is_older(s, base, n))
+		return session_leaves(SESSION_LEFT_OLDER, 0);
 	if (s->flags & DBPS_PGSQL)
 		return pgsql_tap_received(r, base, n, requested);
 	if (s->phase == DBPS_PHASE_CLOSED)
@@ -270,15 +303,34 @@ static __noinline int received_other(struct dbps_record *r, __u64 base, __u32 n,
 	if (requested == n && (n == 4 || (n == 7 && s->flags & DBPS_COMPRESSED)) && !s->in.left)
 		s->flags |= DBPS_READS_APART;
 	taken = mysql_requests(r, &span, n);
-	if (s->flags & DBPS_TLS) {
-		plain_begin(r, false);
-		/* The client does not wait for an answer to its request for encryption. */
-		if (taken < n)
-			dark_received(r, base + taken, n - taken);
-	} else if (taken < n) {
+	if (s->flags & DBPS_TLS)
+		return session_leaves(SESSION_LEFT_TLS, taken);
+	if (taken < n)
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
-	}
 	return 0;
+}
+
+static __always_inline void received_left(struct dbps_record *r, __u64 base, __u32 n, __u64 left)
+{
+	__u32 taken = (__u32)left;
+
+	if (left >> 32 == SESSION_LEFT_PARSED) {
+		pgsql_parsed(r);
+		return;
+	}
+	plain_begin(r, left >> 32 == SESSION_LEFT_OLDER);
+	/* The client does not wait for an answer to its request for encryption. */
+	if (taken < n)
+		dark_received(r, base + taken, n - taken);
+}
+
+static __always_inline void received_special(struct dbps_record *r, __u64 base, __u32 n,
+					     __u64 requested)
+{
+	__u64 left = received_other(r, base, n, requested);
+
+	if (mysql_unlikely(left))
+		received_left(r, base, n, left);
 }
 
 static __always_inline int session_received(struct dbps_record *r, __u64 base, __u32 n,
@@ -290,7 +342,8 @@ static __always_inline int session_received(struct dbps_record *r, __u64 base, _
 	    mysql_everyday_request(r, &span, n, requested))
 		return 0;
 	r->s.bytes_in += n;
-	return received_other(r, base, n, requested);
+	received_special(r, base, n, requested);
+	return 0;
 }
 
 /*
@@ -382,7 +435,7 @@ static __always_inline void dbps_on_found(struct dbps_record *r, int found)
 		return;
 	}
 	if (found & MYSQL_FOUND_PREPARED)
-		session_prepared(r);
+		r->my.prepared = 1;
 	session_found(r, found);
 }
 
@@ -395,35 +448,74 @@ static __always_inline bool sent_is_followed(const struct dbps_session *s)
 	       s->phase != DBPS_PHASE_CLOSED;
 }
 
-/* Everything but the everyday answer, and what it left. */
-static __noinline int sent_other(struct dbps_record *r, __u64 base, __u32 n, __u32 pos,
-				 struct dbps_window *window)
+/* Everything but the everyday answer, and what it left. Returns session_leaves(). */
+__noinline __u64 sent_other(struct dbps_record *r, __u64 base, __u32 n, __u32 pos,
+			    struct dbps_window *window)
 {
 	struct dbps_span span = {base};
-	struct dbps_session *s = &r->s;
+	struct dbps_session *s;
 	__u32 zero = 0;
+	int done = 0;
 
-	if (s->flags & DBPS_TLS || dark_is_older(r, base, n))
+	if (!r)
+		return 0;
+	s = &r->s;
+	if (s->flags & DBPS_TLS)
 		return dark_sent(s);
+	if (dark_is_older(s, base, n))
+		return session_leaves(SESSION_LEFT_OLDER, 0);
 	if (!sent_is_followed(s))
 		return 0;
-	mysql_answers_header(r);
+	if (!pos || !(s->flags & DBPS_HELD)) /* else it goes on behind a Prepare */
+		mysql_answers_header(r);
 	if (!window)
 		window = bpf_map_lookup_elem(&dbps_windows, &zero);
-	if (window && mysql_sent(r, &span, n, pos, window))
+	if (window)
+		done = mysql_sent(r, &span, n, pos, window);
+	if (done < 0)
 		session_unframe(s, DBPS_LOSS_UNREADABLE);
 	if (s->flags & DBPS_COMPRESSED)
 		s->sent_ns = bpf_ktime_get_ns();
+	if (mysql_unlikely(r->my.prepared))
+		return session_leaves(SESSION_LEFT_PREPARED, done > 0 ? (__u32)done : 0);
 	return 0;
 }
 
+/* The bytes of a send, and the caller's scratch for them. */
+struct sent {
+	struct dbps_record *r;
+	struct dbps_window *window; /* NULL: that of this processor, with preemption off */
+	__u64 base;
+	__u32 n;
+	__u32 pos; /* where to go on; 0: all is done */
+};
+
+static __always_inline void sent_left(struct sent *f, __u64 left)
+{
+	f->pos = 0;
+	switch (left >> 32) {
+	case SESSION_LEFT_PARSED:
+		pgsql_parsed(f->r);
+		break;
+	case SESSION_LEFT_PREPARED:
+		f->r->my.prepared = 0;
+		session_prepared(f->r);
+		f->pos = (__u32)left;
+		break;
+	default:
+		plain_begin(f->r, left >> 32 == SESSION_LEFT_OLDER);
+		if (left >> 32 == SESSION_LEFT_OLDER)
+			dark_sent(&f->r->s);
+	}
+}
+
 /* A short answer of plain packets, in one read to the stack. Returns how many bytes were taken. */
-static __noinline __u32 sent_everyday(struct dbps_session *s, __u64 base, __u32 n)
+__noinline __u32 sent_everyday(struct dbps_session *s, __u64 base, __u32 n)
 {
 	struct mysql_short_answer a;
 	__u64 r;
 
-	if (n > MYSQL_SHORT_ANSWER || bpf_probe_read_user(&a, n, (const void *)base))
+	if (!s || n > MYSQL_SHORT_ANSWER || bpf_probe_read_user(&a, n, (const void *)base))
 		return 0;
 	r = mysql_everyday_answer(s, &a, n);
 	if (mysql_likely(r >> 32 == MYSQL_FOUND_END))
@@ -431,33 +523,57 @@ static __noinline __u32 sent_everyday(struct dbps_session *s, __u64 base, __u32 
 	return (__u32)r;
 }
 
-/* What the everyday path does not know of. */
-static __always_inline int sent_special(struct dbps_record *r, __u64 base, __u32 n,
-					struct dbps_window *window)
+/* What the everyday path does not know of, from `pos` on. */
+static __always_inline void sent_special(struct sent *f, __u32 pos)
 {
-	if (r->s.flags & DBPS_PGSQL)
-		return pgsql_tap_sent(r, base, n, window);
-	return sent_other(r, base, n, 0, window);
+	__u64 left = f->r->s.flags & DBPS_PGSQL ? pgsql_tap_sent(f->r, f->base, f->n, f->window)
+						: sent_other(f->r, f->base, f->n, pos, f->window);
+
+	if (mysql_unlikely(left))
+		sent_left(f, left);
 }
 
-/* window: scratch of the caller; NULL: that of this processor, with preemption off. */
-static __always_inline int session_sent(struct dbps_record *r, __u64 base, __u32 n,
-					struct dbps_window *window)
+/* Where `pos` is not 0 behind it, the server comes to what it has read ahead: session_sent_rest().
+ */
+static __always_inline void session_sent(struct sent *f)
 {
-	struct dbps_session *s = &r->s;
-	__u32 pos = 0;
+	struct dbps_session *s = &f->r->s;
+	__u32 n = f->n, pos = 0;
 
 	s->bytes_out += n;
 	s->flags |= DBPS_SENT;
-	/* Not by sent_other(): calls may be eight deep. */
-	if (mysql_unlikely(s->flags & (DBPS_PGSQL | DBPS_WRAPPED | DBPS_HELD)))
-		return sent_special(r, base, n, window);
+	if (mysql_unlikely(s->flags & (DBPS_PGSQL | DBPS_WRAPPED | DBPS_HELD))) {
+		sent_special(f, 0);
+		return;
+	}
 	if (mysql_likely(n <= MYSQL_SHORT_ANSWER && s->phase >= DBPS_PHASE_FIRST && !s->out.left &&
 			 !s->out.hdr_have && !s->out.full))
-		pos = sent_everyday(s, base, n);
+		pos = sent_everyday(s, f->base, n);
 	if (mysql_unlikely(pos < n))
-		sent_other(r, base, n, pos, window);
-	return 0;
+		sent_special(f, pos);
+}
+
+/* Go on from `pos`. Returns 1 when all is done. Not within another loop: calls may be eight deep.
+ */
+static int session_sent_rest(__u32 i, struct sent *f)
+{
+	__u64 left = sent_other(f->r, f->base, f->n, f->pos, f->window);
+
+	(void)i;
+	f->pos = 0;
+	if (left >> 32 == SESSION_LEFT_PREPARED)
+		sent_left(f, left);
+	return !f->pos;
+}
+
+static __always_inline void session_sent_all(struct dbps_record *r, __u64 base, __u32 n,
+					     struct dbps_window *window)
+{
+	struct sent f = {.r = r, .window = window, .base = base, .n = n};
+
+	session_sent(&f);
+	if (mysql_unlikely(f.pos))
+		DBPS_LOOP(MYSQL_PACKETS_MAX, session_sent_rest, &f);
 }
 
 #endif

@@ -61,14 +61,17 @@ static __always_inline int snapshot_names(const struct dbps_session *s, __u8 *to
  * Copy the record's session, and `want` bytes of text of a statement that executes, to `at` in the
  * page. Returns the bytes of the row's tail, or negative when the record changed meanwhile.
  */
-static __always_inline int snapshot_copy(struct dbps_record *r, struct dbps_page *page, __u32 at,
-					 __u32 want)
+__noinline int snapshot_copy(struct dbps_record *r, struct dbps_page *page, __u32 at, __u32 want)
 {
 	struct text_copy c = {.r = r, .page = page};
-	struct dbps_packed_row *row = (struct dbps_packed_row *)(page->rows + at);
-	const struct dbps_session *s = (struct dbps_session *)row->session;
+	const struct dbps_session *s;
+	struct dbps_packed_row *row;
 	int names;
 
+	if (!r || !page || at > DBPS_PAGE_BYTES - DBPS_ROW_ROOM)
+		return -1;
+	row = (struct dbps_packed_row *)(page->rows + at);
+	s = (struct dbps_session *)row->session;
 	row->text_have = 0;
 	__builtin_memcpy(row->session, &r->s, sizeof(row->session));
 	row->thread.used = r->begun;

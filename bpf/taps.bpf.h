@@ -69,6 +69,13 @@ struct segments {
 	__u32 n;
 };
 
+/* Those of a send: the one that is under way, and the next one's number. */
+struct sent_segments {
+	struct segments all;
+	struct sent sent;
+	__u32 next;
+};
+
 /* Base and moved bytes of segment i. Returns 1 when there is none. */
 static __always_inline int segment_get(struct segments *v, __u32 i, __u64 *ret_base, __u32 *ret_n)
 {
@@ -84,6 +91,16 @@ static __always_inline int segment_get(struct segments *v, __u32 i, __u64 *ret_b
 	return 0;
 }
 
+/* Go on with the next: 0 in so many words, as older verifiers do not follow where a compiler takes
+ * it from. */
+static __always_inline int segment_next(void)
+{
+	int next;
+
+	__asm__ volatile("%0 = 0" : "=r"(next));
+	return next;
+}
+
 static int segment_received(__u32 i, struct segments *v)
 {
 	__u64 base;
@@ -93,32 +110,45 @@ static int segment_received(__u32 i, struct segments *v)
 		return 1;
 	if (n)
 		session_received(v->r, base, n, 0);
-	return 0;
+	return segment_next();
 }
 
-static int segment_sent(__u32 i, struct segments *v)
+static int segment_sent(__u32 i, struct sent_segments *v)
 {
-	__u64 base;
-	__u32 n;
-
-	if (segment_get(v, i, &base, &n))
+	if (v->sent.pos) {
+		session_sent_rest(i, &v->sent);
+		return segment_next();
+	}
+	if (segment_get(&v->all, v->next++, &v->sent.base, &v->sent.n))
 		return 1;
-	if (n)
-		session_sent(v->r, base, n, NULL);
-	return 0;
+	if (v->sent.n)
+		session_sent(&v->sent);
+	return segment_next();
 }
 
 /* What a call with several buffers moved: one after the other. */
-#define tap_segments(record, call, moved, function)                                                \
-	do {                                                                                       \
-		struct segments v_ = {.r = (record),                                               \
-				      .iov = (call)->buffer,                                       \
-				      .left = (moved),                                             \
-				      .n = (call)->segments};                                      \
-		bpf_loop(CALL_SEGMENTS, function, &v_, 0);                                         \
-		if (v_.left)                                                                       \
-			session_unframe(&(record)->s, DBPS_LOSS_UNKNOWN_CALL);                     \
-	} while (0)
+static __always_inline void tap_received_segments(struct dbps_record *r, const struct call *call,
+						  __u32 moved)
+{
+	struct segments v = {.r = r, .iov = call->buffer, .left = moved, .n = call->segments};
+
+	bpf_loop(CALL_SEGMENTS, segment_received, &v, 0);
+	if (v.left)
+		session_unframe(&r->s, DBPS_LOSS_UNKNOWN_CALL);
+}
+
+static __always_inline void tap_sent_segments(struct dbps_record *r, const struct call *call,
+					      __u32 moved)
+{
+	struct sent_segments v = {
+		.all = {.iov = call->buffer, .left = moved, .n = call->segments},
+		.sent = {.r = r},
+	};
+
+	bpf_loop(CALL_SEGMENTS + MYSQL_PACKETS_MAX, segment_sent, &v, 0);
+	if (v.all.left)
+		session_unframe(&r->s, DBPS_LOSS_UNKNOWN_CALL);
+}
 
 /*
  * Whether the bytes are not those of the system call. What io_uring moves may be moved on the way
@@ -298,7 +328,7 @@ static __always_inline int tap_received(struct sock *sk, int ret, int flags)
 		return 0;
 	r->s.tid = call.tid;
 	if (mysql_unlikely(call.segments))
-		tap_segments(r, &call, (__u32)ret, segment_received);
+		tap_received_segments(r, &call, (__u32)ret);
 	else
 		session_received(r, call.buffer, (__u32)ret, call.requested);
 	session_unlock(r);
@@ -558,7 +588,7 @@ static __noinline int tap_start(struct sock *sk, int ret)
 	session_started(&r->s, server);
 	r->s.tid = call.tid;
 	r->s.bytes_in = n;
-	pgsql_tap_received(r, call.buffer, n, call.requested);
+	received_special(r, call.buffer, n, call.requested);
 	session_unlock(r);
 	if (!known)
 		server_started(&r->s);
@@ -671,9 +701,9 @@ static __always_inline int tap_sent(struct sock *sk, int ret)
 	if (!session_lock(r))
 		return 0;
 	if (mysql_unlikely(call.segments))
-		tap_segments(r, &call, (__u32)ret, segment_sent);
+		tap_sent_segments(r, &call, (__u32)ret);
 	else
-		session_sent(r, call.buffer, (__u32)ret, NULL);
+		session_sent_all(r, call.buffer, (__u32)ret, NULL);
 	session_unlock(r);
 	return 0;
 }

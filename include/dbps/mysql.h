@@ -1092,29 +1092,38 @@ DBPS_STEP_FN __u32 mysql_use_byte(struct mysql_use *u, __u32 c, __u32 off)
 	return u->state;
 }
 
+struct mysql_use_text {
+	const struct dbps_request *q;
+	__u32 off;
+	struct mysql_use u;
+};
+
+static int mysql_use_loop(__u32 i, struct mysql_use_text *t)
+{
+	__u32 at = t->off + i;
+
+	if (at >= t->q->have || at >= sizeof(t->q->body))
+		return 1;
+	return mysql_use_byte(&t->u, t->q->body[at], at) == USE_DONE;
+}
+
 /* USE in the statement number `index` of a text, at `off` of its request, that the server answered
  * with OK. */
 MYSQL_INLINE void mysql_apply_use(struct dbps_session *s, const struct dbps_request *q, __u32 off,
 				  __u32 index)
 {
-	struct mysql_use u = {.state = USE_BLANK, .want = index};
-	__u32 c;
+	struct mysql_use_text t = {.q = q, .off = off, .u = {.state = USE_BLANK, .want = index}};
+	struct mysql_use *u = &t.u;
 
 	if (off > 3)
 		return;
-	for (__u32 i = 0; i < DBPS_NAMES_MAX; i++) {
-		if (off + i >= q->have)
-			break;
-		c = q->body[off + i];
-		if (mysql_use_byte(&u, c, off + i) == USE_DONE)
-			break;
-	}
-	if (u.state == USE_NAME)
-		u.len = q->have - u.name;
-	else if (u.state == USE_TICK)
-		u.len = q->have - 1 - u.name;
-	if (u.len)
-		mysql_set_db(s, q, u.name, u.len, u.quoting);
+	DBPS_LOOP(DBPS_NAMES_MAX, mysql_use_loop, &t);
+	if (u->state == USE_NAME)
+		u->len = q->have - u->name;
+	else if (u->state == USE_TICK)
+		u->len = q->have - 1 - u->name;
+	if (u->len)
+		mysql_set_db(s, q, u->name, u->len, u->quoting);
 }
 
 /*
@@ -1177,7 +1186,8 @@ struct mysql_feed {
 	__u32 total; /* where the packets end that lie there: less than `whole` in an outer packet
 		      */
 	__u32 pos;
-	__u32 broken;
+	bool broken;
+	bool keeps; /* a text is to be kept before the server comes to its next request */
 };
 
 /* Where the packets at the begin of a call end: in an outer one that is not known yet. */
@@ -1861,10 +1871,14 @@ MYSQL_INLINE bool mysql_everyday_request(struct dbps_record *r, const struct dbp
  * @return How many were taken. Fewer than n: what is behind them is encrypted (DBPS_TLS), or they
  * could not be read, and framing is lost.
  */
-MYSQL_INLINE __u32 mysql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+DBPS_STEP_FN __u32 mysql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
-	struct mysql_feed f = {.r = r, .span = *span, .whole = n, .total = mysql_total(r, 0, n)};
+	struct mysql_feed f = {.r = r, .whole = n};
 
+	if (!r || !span)
+		return 0;
+	f.span = *span;
+	f.total = mysql_total(r, 0, n);
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_request_loop, &f);
 	return f.pos;
 }
@@ -2059,8 +2073,11 @@ MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
  * nothing more to do. */
 MYSQL_INLINE int mysql_answer_held(struct mysql_feed *f)
 {
+	f->keeps = f->r->my.prepared;
+	if (f->keeps)
+		return 1;
 	if (mysql_take_held(f->r)) {
-		f->broken = 1;
+		f->broken = true;
 		return 1;
 	}
 	/* What is behind an answer in the same call is of the next one. */
@@ -2119,6 +2136,7 @@ static int mysql_answer_loop(__u32 i, struct mysql_feed *f)
  * @brief Bytes that the server sent to its client, from `pos` on.
  * @param window Scratch.
  * @return 0; -1 when they, or requests that were read ahead, could not be read: framing is lost.
+ * Or, with dbps_mysql.prepared, `pos` of where to go on when that text was kept.
  */
 MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span, __u32 n, __u32 pos,
 			    struct dbps_window *window)
@@ -2131,6 +2149,8 @@ MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span,
 			       .pos = pos};
 
 	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_answer_loop, &f);
+	if (mysql_unlikely(f.keeps))
+		return (int)f.pos;
 	return f.broken || f.pos < n ? -1 : 0;
 }
 

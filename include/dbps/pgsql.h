@@ -6,7 +6,6 @@
  * The includer says, besides what mysql.h wants:
  *   dbps_pgsql_on_begin(record)              a statement has begun
  *   dbps_pgsql_on_end(record, error)         ReadyForQuery was sent; error: DBPS_SQLSTATE() or 0
- *   dbps_pgsql_on_parse(record, statement)   the request is the Parse of a named statement
  *   dbps_pgsql_on_close(record, statement)   it is no more, or its text is not sure
  *   dbps_pgsql_on_version(record, h, have)   h is a ParameterStatus "server_version" of so many
  *                                            bytes
@@ -304,18 +303,14 @@ PGSQL_INLINE void pgsql_copy_begin(struct dbps_record *r, __u8 phase)
 		r->s.command = COM_BINLOG_DUMP;
 }
 
-/* A whole message that is no startup packet was read from the client. Its text is kept by the
- * caller, whose record is as large as it was made. */
-DBPS_STEP_FN int pgsql_request(struct dbps_record *r)
+/* A whole message that is no startup packet was read from the client. */
+PGSQL_INLINE void pgsql_request(struct dbps_record *r)
 {
-	__u32 type;
+	__u32 type = r->s.in.seq;
 
-	if (!r)
-		return 0;
-	type = r->s.in.seq;
 	if (r->s.phase == DBPS_PHASE_INFILE || r->s.phase == DBPS_PHASE_STREAM) {
 		pgsql_copy(r, type);
-		return 0;
+		return;
 	}
 	switch (type) {
 	case 'Q':
@@ -348,7 +343,6 @@ DBPS_STEP_FN int pgsql_request(struct dbps_record *r)
 	default:
 		break; /* copy data that came too late */
 	}
-	return 0;
 }
 
 /* A pooler makes the process ids up that it tells its clients: it has none to know. */
@@ -401,7 +395,8 @@ struct pgsql_feed {
 	struct dbps_span span;
 	__u32 total;
 	__u32 pos;
-	__u32 broken;
+	__u32 broken;  /* answers only */
+	__u32 came_to; /* requests only: enum pgsql_piece */
 };
 
 /*
@@ -493,25 +488,25 @@ PGSQL_INLINE int pgsql_keep_head(struct dbps_pgsql_head *h, __u32 got, const str
 	return (int)n;
 }
 
-PGSQL_INLINE int pgsql_request_bytes(struct pgsql_feed *f)
+/* Bytes of a message. Returns how many were taken, or negative. */
+PGSQL_INLINE int pgsql_request_bytes(struct dbps_record *r, const struct dbps_span *span, __u32 pos,
+				     __u32 avail)
 {
-	struct dbps_record *r = f->r;
 	struct dbps_stream *in = &r->s.in;
-	__u32 avail = f->total - f->pos, n = in->left < avail ? in->left : avail;
+	__u32 n = in->left < avail ? in->left : avail;
 	int taken = (int)n;
 
 	if (in->skip)
 		taken = (int)n;
 	else if (pgsql_keeps_request(&r->s))
-		taken = pgsql_keep(r, &f->span, f->pos, n);
+		taken = pgsql_keep(r, span, pos, n);
 	else if (pgsql_keeps_call(in->seq))
-		taken = pgsql_keep_head(&r->pg.call, in->got, &f->span, f->pos, n);
+		taken = pgsql_keep_head(&r->pg.call, in->got, span, pos, n);
 	if (taken <= 0)
 		return -1;
 	in->got += (__u32)taken;
 	in->left -= (__u32)taken;
-	f->pos += (__u32)taken;
-	return 0;
+	return taken;
 }
 
 /* One more statement, which was read ahead: its text was not kept. */
@@ -535,16 +530,19 @@ PGSQL_INLINE void pgsql_message_ahead(struct dbps_record *r)
 		r->pg.ahead++;
 }
 
-/* A whole message is there. */
-PGSQL_INLINE void pgsql_message(struct dbps_record *r)
+/* A whole message is there. Returns whether it is the Parse of a named statement. */
+PGSQL_INLINE bool pgsql_message(struct dbps_record *r)
 {
+	if (r->s.phase == DBPS_PHASE_GREETED) {
+		pgsql_startup(r);
+		return false;
+	}
 	if (r->s.in.skip) {
 		pgsql_message_ahead(r);
-		return;
+		return false;
 	}
 	pgsql_request(r);
-	if (r->s.in.seq == 'P' && !r->pg.skips && r->pg.parsed && r->pg.parsed != PGSQL_UNNAMED)
-		dbps_pgsql_on_parse(r, r->pg.parsed);
+	return r->s.in.seq == 'P' && !r->pg.skips && r->pg.parsed && r->pg.parsed != PGSQL_UNNAMED;
 }
 
 /* Whether the server comes to no further message, and reads none. */
@@ -553,69 +551,113 @@ PGSQL_INLINE bool pgsql_waits(const struct dbps_record *r)
 	return r->pg.waits && !(r->s.flags & DBPS_READS_AHEAD);
 }
 
-/* A header, or a piece of a message. Returns 1 when there is nothing more to do. */
-PGSQL_INLINE int pgsql_request_piece(struct pgsql_feed *f)
+/* A header is there: begin the message. Negative: this is not the protocol. */
+PGSQL_INLINE int pgsql_request_begin(struct dbps_record *r)
 {
-	struct dbps_session *s = &f->r->s;
-	struct dbps_stream *in = &s->in;
-	__u32 want = pgsql_header_len(s);
+	if (pgsql_message_begin(&r->s.in))
+		return -1;
+	r->s.in.skip = r->pg.waits;
+	if (!r->s.in.skip && pgsql_keeps_request(&r->s)) {
+		r->request.have = 0;
+		r->request.len = 0;
+	}
+	return 0;
+}
+
+/* What a piece of requests came to. */
+enum pgsql_piece {
+	PGSQL_MORE,
+	PGSQL_PARSED, /* a named Parse is the request: its text may be kept before more is read */
+	PGSQL_STOP,   /* the rest cannot be read */
+	PGSQL_BROKEN, /* not the protocol */
+};
+
+/**
+ * @brief A header and bytes of its message, or bytes of a message, at the begin of `avail` bytes.
+ * @param base Their address.
+ * @return Bytes that were taken; enum pgsql_piece << 32.
+ */
+DBPS_STEP_FN __u64 pgsql_request_piece(struct dbps_record *r, __u64 base, __u32 avail)
+{
+	struct dbps_stream *in;
+	struct dbps_span span;
+	__u32 want, pos = 0;
 	int n;
 
-	if (f->pos >= f->total || pgsql_waits(f->r) || s->phase == DBPS_PHASE_CLOSED)
-		return 1;
-	if (!in->left) {
-		n = pgsql_header_bytes(in, &f->span, f->pos, f->total - f->pos, want);
-		if (n < 0)
-			return 1;
-		f->pos += (__u32)n;
-		if (in->hdr_have < want)
-			return 1;
-		if (pgsql_message_begin(in)) {
-			f->broken = 1;
-			return 1;
-		}
-		in->skip = f->r->pg.waits;
-		if (!in->skip && pgsql_keeps_request(s)) {
-			f->r->request.have = 0;
-			f->r->request.len = 0;
-		}
-	} else if (pgsql_request_bytes(f)) {
-		return 1;
-	}
-	if (in->left)
+	if (!r)
 		return 0;
-	if (s->phase == DBPS_PHASE_GREETED)
-		pgsql_startup(f->r);
-	else
-		pgsql_message(f->r);
-	return 0;
+	in = &r->s.in;
+	span.base = (__typeof__(span.base))(unsigned long)base;
+	if (!in->left) {
+		want = pgsql_header_len(&r->s);
+		n = pgsql_header_bytes(in, &span, 0, avail, want);
+		if (n < 0)
+			return (__u64)PGSQL_STOP << 32;
+		pos = (__u32)n;
+		if (in->hdr_have < want)
+			return (__u64)PGSQL_STOP << 32 | pos;
+		if (pgsql_request_begin(r))
+			return (__u64)PGSQL_BROKEN << 32 | pos;
+	}
+	if (in->left && pos < avail) {
+		n = pgsql_request_bytes(r, &span, pos, avail - pos);
+		if (n < 0)
+			return (__u64)PGSQL_STOP << 32 | pos;
+		pos += (__u32)n;
+	}
+	return (__u64)(!in->left && pgsql_message(r) ? PGSQL_PARSED : PGSQL_MORE) << 32 | pos;
 }
 
 static int pgsql_request_loop(__u32 i, struct pgsql_feed *f)
 {
+	__u64 piece;
+
 	(void)i;
-	return pgsql_request_piece(f);
+	if (f->pos >= f->total || pgsql_waits(f->r) || f->r->s.phase == DBPS_PHASE_CLOSED)
+		return 1;
+	piece = pgsql_request_piece(f->r, (__u64)(unsigned long)f->span.base + f->pos,
+				    f->total - f->pos);
+	f->pos += (__u32)piece;
+	f->came_to = piece >> 32;
+	return f->came_to != PGSQL_MORE;
 }
 
 /**
  * @brief Bytes that the server has read from its client and comes to now.
- * @return 0; -1 when they could not be read, or break the protocol: framing is lost.
+ * @return 0; PGSQL_PARSED; -1 when they could not be read, or break the protocol: framing is lost.
  */
-PGSQL_INLINE int pgsql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+DBPS_STEP_FN int pgsql_requests(struct dbps_record *r, const struct dbps_span *span, __u32 n)
 {
-	struct pgsql_feed f = {.r = r, .span = *span, .total = n};
+	struct pgsql_feed f = {.r = r, .total = n};
+	bool parsed;
 
+	if (!r || !span)
+		return 0;
+	f.span = *span;
 	DBPS_LOOP(PGSQL_MESSAGES_MAX, pgsql_request_loop, &f);
 	r->pg.held_len = 0;
-	if (f.broken)
+	parsed = f.came_to == PGSQL_PARSED;
+	if (f.came_to == PGSQL_BROKEN)
 		return -1;
-	if (f.pos >= n || r->s.phase == DBPS_PHASE_CLOSED)
+	if (r->s.phase == DBPS_PHASE_CLOSED || (f.pos >= n && !parsed))
 		return 0;
-	if (!r->pg.waits)
+	if (!r->pg.waits && !parsed)
 		return -1;
 	r->pg.held = (__u64)(unsigned long)f.span.base + f.pos; /* invariant 2 */
 	r->pg.held_len = n - f.pos;
-	return 0;
+	return parsed ? PGSQL_PARSED : 0;
+}
+
+/**
+ * @brief Behind PGSQL_PARSED, or when the server has sent what it waited for: what is held.
+ * @return As pgsql_requests().
+ */
+PGSQL_INLINE int pgsql_rest(struct dbps_record *r)
+{
+	struct dbps_span held;
+
+	held.base = (__typeof__(held.base))(unsigned long)r->pg.held;
+	return pgsql_requests(r, &held, r->pg.held_len);
 }
 
 /* A Query of at most so many bytes, its NUL included, is read at once, over the stack: see
@@ -790,25 +832,39 @@ PGSQL_INLINE void pgsql_apply_startup(struct dbps_record *r)
 	s->db_len = s->user_len;
 }
 
+struct pgsql_fields {
+	const struct dbps_pgsql_head *h;
+	__u32 have;
+	__u32 last; /* byte before the one that is looked at */
+	__u32 sqlstate;
+};
+
+static int pgsql_field_loop(__u32 i, struct pgsql_fields *f)
+{
+	const __u8 *b;
+
+	if (i + 6 > f->have || i > DBPS_PGSQL_HEAD - 6)
+		return 1;
+	b = f->h->b + i;
+	if (f->last || b[0] != 'C') {
+		f->last = b[0];
+		return 0;
+	}
+	f->sqlstate =
+		DBPS_SQLSTATE(b[1] & 0x7f, b[2] & 0x7f, b[3] & 0x7f, b[4] & 0x7f, b[5] & 0x7f) &
+		0x3fffffff;
+	return 1;
+}
+
 /* SQLSTATE of an ErrorResponse: fields of a letter and a NUL-terminated text; 'C' has it. */
 DBPS_STEP_FN __u32 pgsql_sqlstate(const struct dbps_pgsql_head *h, __u32 have)
 {
-	bool begins = true;
+	struct pgsql_fields f = {.h = h, .have = have};
 
 	if (!h)
 		return 0;
-	for (__u32 i = 0; i < DBPS_PGSQL_HEAD - 6; i++) {
-		const __u8 *b = h->b + i;
-
-		if (i + 6 > have)
-			return 0;
-		if (begins && b[0] == 'C')
-			return DBPS_SQLSTATE(b[1] & 0x7f, b[2] & 0x7f, b[3] & 0x7f, b[4] & 0x7f,
-					     b[5] & 0x7f) &
-			       0x3fffffff;
-		begins = !b[0];
-	}
-	return 0;
+	DBPS_LOOP(DBPS_PGSQL_HEAD, pgsql_field_loop, &f);
+	return f.sqlstate;
 }
 
 PGSQL_INLINE void pgsql_error(struct dbps_record *r, const struct dbps_pgsql_head *h, __u32 have)
@@ -1187,13 +1243,12 @@ PGSQL_INLINE bool pgsql_everyday_answer(struct dbps_record *r, const struct dbps
 /**
  * @brief Bytes that the server sent to its client.
  * @param window Scratch.
- * @return 0; -1 when they could not be read, or break the protocol: framing is lost.
+ * @return As pgsql_requests().
  */
 PGSQL_INLINE int pgsql_sent(struct dbps_record *r, const struct dbps_span *span, __u32 n,
 			    struct dbps_window *window)
 {
 	struct pgsql_feed f = {.r = r, .window = window, .span = *span, .total = n};
-	struct dbps_span held;
 
 	if (r->pg.asked)
 		f.pos = pgsql_encryption(r, span);
@@ -1206,8 +1261,7 @@ PGSQL_INLINE int pgsql_sent(struct dbps_record *r, const struct dbps_span *span,
 		return -1;
 	if (!r->pg.held_len || r->pg.waits)
 		return 0;
-	held.base = (__typeof__(held.base))(unsigned long)r->pg.held;
-	return pgsql_requests(r, &held, r->pg.held_len);
+	return pgsql_rest(r);
 }
 
 /* ---------------------------------------------------------------- framing that is not known - */

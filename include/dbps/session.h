@@ -277,7 +277,8 @@ struct dbps_mysql {
 	struct dbps_head head; /* of a server packet that a call cut, or that exceeds the window */
 	struct dbps_outer outer_in, outer_out; /* with DBPS_WRAPPED */
 	struct dbps_held held[DBPS_HELD_MAX];  /* with DBPS_HELD, in order */
-	__u64 pad; /* keeps what comes behind it in one line, see dbps_record.begun */
+	__u8 prepared;			       /* a Prepare was accepted whose text is to be kept */
+	__u8 pad[7]; /* keeps what comes behind it in one line, see dbps_record.begun */
 };
 
 /* The storage of one socket: the session, and what only the kernel side needs of it. */

@@ -203,14 +203,14 @@ UNTRACED_END
 #define DBPS_STEP_FN  static __attribute__((noinline, unused))
 #define dbps_now()    bpf_ktime_get_ns()
 
-/* Each turn takes a byte at least. */
+/* Each turn takes a byte at least, or is one of few: over what is kept of a call. */
 #define DBPS_LOOP(n, function, context)                                                            \
 	do {                                                                                       \
 		size_t turns_ = 0;                                                                 \
                                                                                                    \
 		while (turns_ < (n) && !function((__u32)turns_, context))                          \
 			turns_++;                                                                  \
-		CHECK(turns_ <= kernel->call_n + kernel->buffer_n);                                \
+		CHECK((n) <= DBPS_NAMES_MAX || turns_ <= kernel->call_n + kernel->buffer_n);       \
 	} while (0)
 
 static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used);
@@ -218,7 +218,6 @@ static __always_inline void dbps_on_found(struct dbps_record *r, int found);
 static __always_inline void dbps_on_resync(struct dbps_session *s);
 static __always_inline void dbps_pgsql_on_begin(struct dbps_record *r);
 static __always_inline void dbps_pgsql_on_end(struct dbps_record *r, __u32 error);
-static __always_inline void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement);
 static __always_inline void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement);
 static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
 						  const struct dbps_pgsql_head *h, __u32 have);
@@ -313,7 +312,7 @@ static void kernel_received(struct kernel *k, const __u8 *bytes, size_t n, __u64
 static void kernel_sent(struct kernel *k, const __u8 *bytes, size_t n)
 {
 	kernel_call(k, bytes, n);
-	session_sent(k->record, (__u64)bytes, (__u32)n, NULL);
+	session_sent_all(k->record, (__u64)bytes, (__u32)n, NULL);
 	kernel_after(k);
 }
 

@@ -36,13 +36,6 @@ static int plain_unread(const struct dbps_session *s)
 	return 0;
 }
 
-static int plain_begin(struct dbps_record *r, bool older)
-{
-	(void)older;
-	memset(&r->s.in, 0, sizeof(r->s.in));
-	return 0;
-}
-
 static void session_end(struct dbps_session *s, __u32 error, __u8 phase)
 {
 	(void)error;
@@ -82,6 +75,10 @@ static void received_opaque(struct dbps_record *r)
 
 int dark_logged_in(struct dbps_session *s, __u64 base, __u32 n);
 int dark_send_waits(struct dbps_session *s);
+int dark_received(struct dbps_record *r, __u64 base, __u32 n);
+int dark_looks(const struct dbps_session *s, bool now);
+int dark_sent(struct dbps_session *s);
+int dark_waits(struct dbps_session *s, __u64 requested);
 #include "../../bpf/dark.bpf.h"
 
 /* ---------------------------------------------------------------- the driver ---------------- */
@@ -195,8 +192,8 @@ static void test_older_session_shows_to_be_encrypted(void **state)
 	(void)state;
 	r->s.flags = DBPS_JOINED;
 	r->s.phase = DBPS_PHASE_UNKNOWN;
-	assert_false(dark_is_older(r, (__u64)bytes, (__u32)n - 1));
-	assert_true(dark_is_older(r, (__u64)bytes, (__u32)n));
+	assert_false(dark_is_older(&r->s, (__u64)bytes, (__u32)n - 1));
+	assert_true(dark_is_older(&r->s, (__u64)bytes, (__u32)n));
 	assert_true(r->s.flags & DBPS_TLS);
 	reads(r, bytes, n, 0);
 	assert_int_equal(r->s.phase, DBPS_PHASE_OPAQUE);

@@ -56,7 +56,6 @@ static void dbps_on_resync(struct dbps_session *s)
 
 static void dbps_pgsql_on_begin(struct dbps_record *r);
 static void dbps_pgsql_on_end(struct dbps_record *r, __u32 error);
-static void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement);
 static void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement);
 static void dbps_pgsql_on_version(struct dbps_record *r, const struct dbps_pgsql_head *h,
 				  __u32 have);
@@ -145,15 +144,25 @@ static void dbps_pgsql_on_end(struct dbps_record *r, __u32 error)
 	mysql_end(s, dbps_now(), DBPS_PHASE_IDLE);
 }
 
-static void dbps_pgsql_on_parse(struct dbps_record *r, __u32 statement)
+static void keep_text(struct dbps_record *r)
 {
 	const char *name = (const char *)r->request.body + 1;
 
 	assert_true(n_prepared < 32);
 	prepared[n_prepared].era = r->s.prepare_era;
-	prepared[n_prepared].statement = statement;
+	prepared[n_prepared].statement = r->pg.parsed;
 	snprintf(prepared[n_prepared].text, sizeof(prepared->text), "%s", name + strlen(name) + 1);
 	n_prepared++;
+}
+
+/* What the step said, and what it says of the rest. */
+static int to_the_end(struct dbps_record *r, int said)
+{
+	while (said == PGSQL_PARSED) {
+		keep_text(r);
+		said = pgsql_rest(r);
+	}
+	return said;
 }
 
 static void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement)
@@ -244,7 +253,7 @@ static void sends(struct dbps_record *r, const uint8_t *bytes, size_t n, size_t 
 		memset(&window, 0xa5, sizeof(window));
 		if (r->s.flags & DBPS_FRAMED_IN)
 			assert_true(pgsql_everyday_answer(r, &span, (__u32)len) ||
-				    !pgsql_sent(r, &span, (__u32)len, &window));
+				    !to_the_end(r, pgsql_sent(r, &span, (__u32)len, &window)));
 		else
 			pgsql_sent_unframed(r, &span, (__u32)len);
 		at += len;
@@ -279,7 +288,7 @@ static void receive(struct dbps_record *r, struct server *s, size_t cut)
 	s->n_input -= n;
 	s->len += n;
 	if (r->s.flags & DBPS_FRAMED_IN || pgsql_reframes(r, &span, (__u32)n, requested))
-		assert_int_equal(pgsql_received(r, &span, (__u32)n), 0);
+		assert_int_equal(to_the_end(r, pgsql_received(r, &span, (__u32)n)), 0);
 }
 
 /* The server takes the next n bytes, reading when its buffer is empty. */
@@ -935,7 +944,9 @@ static void feed(struct dbps_record *r, const uint8_t *bytes, size_t n, size_t c
 	for (size_t at = 0; at < n; at += cut) {
 		struct dbps_span span = {bytes + at};
 
-		assert_int_equal(pgsql_received(r, &span, (__u32)(n - at < cut ? n - at : cut)), 0);
+		__u32 piece = (__u32)(n - at < cut ? n - at : cut);
+
+		assert_int_equal(to_the_end(r, pgsql_received(r, &span, piece)), 0);
 	}
 }
 

@@ -160,10 +160,27 @@ static int create_sessions(unsigned int value_size, int *ret_fd)
 	return 0;
 }
 
+/*
+ * A global function of BPF, which the kernel verifies apart from its callers, knows of memory what
+ * the argument's type says: the types are made as large as the maps' values. This is libbpf's copy
+ * of them, which goes to the kernel with the programs.
+ */
+static int size_type(const struct btf *btf, const char *name, unsigned int size)
+{
+	int id = btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT);
+
+	if (id < 0)
+		return id;
+	((struct btf_type *)btf__type_by_id(btf, (__u32)id))->size = size;
+	return 0;
+}
+
 static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *options)
 {
+	const struct btf *btf = bpf_object__btf(skel->obj);
 	_cleanup_close_ int fd = -1;
 	unsigned int record = dbps_record_size(options->text_bytes);
+	unsigned int request = dbps_request_size(options->text_bytes);
 	int r;
 
 	skel->rodata->dbps_body_cap = options->text_bytes + 1;
@@ -172,10 +189,13 @@ static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *op
 		return r;
 	r = bpf_map__reuse_fd(skel->maps.dbps_sessions, fd);
 	if (!r)
+		r = size_type(btf, "dbps_record", record);
+	if (!r)
+		r = size_type(btf, "dbps_request", request);
+	if (!r)
 		r = bpf_map__set_value_size(skel->maps.dbps_plain, record);
 	if (!r)
-		r = bpf_map__set_value_size(skel->maps.dbps_prepared,
-					    dbps_request_size(options->text_bytes));
+		r = bpf_map__set_value_size(skel->maps.dbps_prepared, request);
 	if (!r)
 		r = bpf_map__set_max_entries(skel->maps.dbps_prepared, options->prepared_max);
 	return r;
