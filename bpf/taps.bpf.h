@@ -478,19 +478,32 @@ static __always_inline bool greets_as_console(const struct dbps_window *w)
 	return true;
 }
 
+struct greeting_look {
+	const struct dbps_window *w;
+	__u32 version_len;
+	bool tidb;
+};
+
+static int greeting_tidb_loop(__u32 i, struct greeting_look *look)
+{
+	const __u8 *b;
+
+	if (i + 4 > look->version_len || i >= 124)
+		return 1;
+	b = look->w->b + 5 + i;
+	look->tidb = b[0] == 'T' && b[1] == 'i' && b[2] == 'D' && b[3] == 'B';
+	return look->tidb;
+}
+
 /* TiDB, whose ids may have 64 bits: then the greeting has the lower half, of which bit 0 is set. */
 __noinline int greeting_is_tidb(const struct dbps_window *w, __u32 version_len)
 {
+	struct greeting_look look = {.w = w, .version_len = version_len};
+
 	if (!w)
 		return 0;
-	for (__u32 i = 0; i < 124; i++) {
-		if (i + 4 > version_len)
-			break;
-		if (w->b[5 + i] == 'T' && w->b[6 + i] == 'i' && w->b[7 + i] == 'D' &&
-		    w->b[8 + i] == 'B')
-			return 1;
-	}
-	return 0;
+	bpf_loop(124, greeting_tidb_loop, &look, 0);
+	return look.tidb;
 }
 
 static __always_inline void session_greeted(struct dbps_session *s, const struct dbps_window *w,
