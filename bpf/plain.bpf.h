@@ -120,6 +120,23 @@ static __always_inline void plain_unknown(struct dbps_session *s)
 		s->phase = DBPS_PHASE_UNKNOWN;
 }
 
+/* A record of plaintext, that is a copy of its socket's. `read`: the library is probed. */
+__noinline int plain_began(struct dbps_record *p, bool older, bool read)
+{
+	if (!p)
+		return 0;
+	__builtin_memset(&p->pg, 0, sizeof(p->pg));
+	p->s.flags &= ~DBPS_TLS; /* its bytes are in clear, and the login comes first */
+	if (older)
+		plain_unknown(&p->s);
+	else
+		p->s.phase = DBPS_PHASE_GREETED;
+	if (read)
+		p->s.flags |= DBPS_TLS_READ;
+	__sync_fetch_and_add(&p->s.gen, 1); /* the copy was made under the lock */
+	return 0;
+}
+
 /*
  * The client has asked for TLS; what comes next is its handshake. Or, `older`: the session was
  * encrypted before it was seen.
@@ -138,17 +155,8 @@ static __noinline int plain_begin(struct dbps_record *r, bool older)
 		return 0;
 	}
 	p = bpf_map_lookup_elem(&dbps_plain, &cookie);
-	if (!p)
-		return 0;
-	__builtin_memset(&p->pg, 0, sizeof(p->pg));
-	p->s.flags &= ~DBPS_TLS; /* its bytes are in clear, and the login comes first */
-	if (older)
-		plain_unknown(&p->s);
-	else
-		p->s.phase = DBPS_PHASE_GREETED;
-	if (seen && seen->tls_read)
-		p->s.flags |= DBPS_TLS_READ;
-	__sync_fetch_and_add(&p->s.gen, 1); /* the copy was made under the lock */
+	if (p)
+		plain_began(p, older, seen && seen->tls_read);
 	return 0;
 }
 

@@ -520,13 +520,15 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 /* ---------------------------------------------------------------- client to server ---------- */
 
 /* Take header bytes of one direction. Returns how many were taken, or negative. */
-MYSQL_INLINE int mysql_header_bytes(struct dbps_stream *stream, const struct dbps_span *span,
+DBPS_STEP_FN int mysql_header_bytes(struct dbps_stream *stream, const struct dbps_span *span,
 				    __u32 pos, __u32 avail)
 {
-	__u32 have = stream->hdr_have, n = 4 - have;
+	__u32 have, n;
 
-	if (have > 3)
+	if (!stream || !span || stream->hdr_have > 3)
 		return -1;
+	have = stream->hdr_have;
+	n = 4 - have;
 	if (n > avail)
 		n = avail;
 	if (n == 4) {
