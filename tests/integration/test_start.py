@@ -4,6 +4,7 @@ nothing is left of it."""
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import struct
@@ -125,6 +126,23 @@ def test_nothing_is_left_of_it(t):
         check_equal(os.path.exists(daemon.socket), sig == signal.SIGKILL, "socket")
     daemon.start()  # over the socket that the killed one left
     daemon.stop()
+
+
+# Of all programs, and of the largest. What the verifier does is most of what a start takes, and these
+# do not vary as its time does. With fexit three taps are followed, with tracepoints two.
+VERIFIED_MOST = {"fexit": (300000, 80000), "tracepoint": (290000, 112000)}
+
+
+def test_little_is_verified(t):
+    daemon = t.daemon("--verbose")
+    with open(daemon.log) as log:
+        text = log.read()
+    programs = {name: int(n) for name, n in re.findall(r"BPF program (\w+): verified (\d+) ", text)}
+    check(all(programs.values()) and "dbps_snapshot" in programs, f"not told of all: {programs}")
+    most_of_all, most = VERIFIED_MOST["fexit" if "dbps_recv_unix" in programs else "tracepoint"]
+    t.note(f"{sum(programs.values())} instructions of {len(programs)} programs")
+    check(sum(programs.values()) <= most_of_all, f"more than {most_of_all}: {programs}")
+    check(max(programs.values()) <= most, f"one has more than {most}: {programs}")
 
 
 def bpf_file_system(t):

@@ -365,16 +365,68 @@ static long long clock_us(clockid_t clock)
 	return (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* BPF_LOG_STATS in the kernel's linux/bpf_verifier.h: what the verifier did, in three lines. A load
+ * fails when they do not fit; what it refuses comes before them. */
+#define VERIFIER_STATS	     4
+#define VERIFIER_STATS_BYTES 65536
+
+/* The number behind a word in what the verifier says; 0: none is there. */
+static unsigned long long stat_behind(const char *stats, const char *word)
+{
+	const char *at = strstr(stats, word);
+
+	return at ? strtoull(at + strlen(word), NULL, 10) : 0;
+}
+
+static void tell_verified(const struct dbps_bpf *skel, const char *stats)
+{
+	unsigned long long instructions, us, all = 0, all_us = 0;
+	struct bpf_program *prog;
+	const char *at = stats;
+
+	bpf_object__for_each_program(prog, skel->obj)
+	{
+		if (!bpf_program__autoload(prog))
+			continue;
+		instructions = stat_behind(at, "processed ");
+		us = stat_behind(at, "verification time ");
+		dbps_log(LOG_INFO, "BPF program %s: verified %llu instructions in %llu us",
+			 bpf_program__name(prog), instructions, us);
+		all += instructions;
+		all_us += us;
+		at += VERIFIER_STATS_BYTES;
+	}
+	dbps_log(LOG_INFO, "BPF programs: verified %llu instructions in %llu us", all, all_us);
+}
+
 /* The verifier's time is most of what dbpsd takes to start. */
 static int load_timed(struct dbps_bpf *skel)
 {
 	long long begin_us = clock_us(CLOCK_MONOTONIC);
 	long long used_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
-	int r = dbps_bpf__load(skel);
+	_cleanup_free_ char *stats = NULL;
+	struct bpf_program *prog;
+	size_t n = 0;
+	int r;
 
+	stats = calloc((size_t)skel->skeleton->prog_cnt, VERIFIER_STATS_BYTES);
+	if (!stats)
+		return -ENOMEM;
+	bpf_object__for_each_program(prog, skel->obj)
+	{
+		if (!bpf_program__autoload(prog))
+			continue;
+		bpf_program__set_log_level(prog, VERIFIER_STATS);
+		bpf_program__set_log_buf(prog, stats + n++ * VERIFIER_STATS_BYTES,
+					 VERIFIER_STATS_BYTES);
+	}
+	r = dbps_bpf__load(skel);
+	if (r)
+		return r;
+	tell_verified(skel, stats);
 	dbps_log(LOG_INFO, "BPF programs: loaded in %lld us, %lld us of them on a processor",
 		 clock_us(CLOCK_MONOTONIC) - begin_us, clock_us(CLOCK_THREAD_CPUTIME_ID) - used_us);
-	return r;
+	return 0;
 }
 
 static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *options,
