@@ -125,6 +125,26 @@ def thread_states(pid):
     return states
 
 
+def thread_runs(pid, besides):
+    """{thread: how often it has come onto a processor} of a process, without the thread `besides`; None when one does
+    not wait. One that is equal to an earlier one says that none has run in between. The number is read before
+    the state, so that a thread which has run up to that moment, and waits again, shows in the next number."""
+    runs = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        if int(thread) == besides:
+            continue
+        try:
+            with open(f"/proc/{pid}/task/{thread}/schedstat") as f:
+                runs[thread] = int(f.read().split()[2])
+            with open(f"/proc/{pid}/task/{thread}/stat") as f:
+                if f.read().rsplit(")", 1)[1].split()[0] != "S":
+                    return None
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+    check(any(runs.values()), "this kernel does not count how often threads run (CONFIG_SCHED_INFO)")
+    return runs
+
+
 def stop_process(pid):
     """SIGSTOP, and wait until no thread of it runs any more."""
     os.kill(pid, signal.SIGSTOP)

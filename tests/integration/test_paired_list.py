@@ -8,7 +8,7 @@ import sys
 import time
 
 from deadline import times
-from harness import check, make_certificate, stop_process, thread_states, wait
+from harness import check, make_certificate, stop_process, thread_runs, wait
 
 import workload
 
@@ -46,30 +46,23 @@ def start_clients(t, server, seed, tls):
     return clients
 
 
-def moves(server):
-    """What the server has counted of statements and connections."""
-    return sum(int(value) for _, value in server.run(
-        "show global status where variable_name in ('Queries', 'Connections')"))
-
-
 def paired_read(server, daemon, counts):
-    """The server's list, ours, and the server's again, until both of the server's are equal and it has
-    done nothing in between: a request may lie unread in a socket when its client is stopped. All
-    of its threads must wait by then, as one that is preempted behind its last send is still listed
-    by the server with a statement that is over."""
+    """The server's list and ours, when no thread of the server has run since before the first of them was read, but
+    the one that reads its list. Two equal lists of the server do not say as much: a thread that is preempted
+    behind its last send is listed with a statement whose answer has left, until it comes onto a processor again."""
     own = server.admin_connection.thread_id()
+    thread = server.run(f"select tid from information_schema.processlist where id = {own}")[0][0]
 
     def read():
-        moved = moves(server)
-        before = server.processlist()
-        ours = daemon.processlist(server)
-        if (server.processlist() == before and moves(server) == moved + 3
-                and thread_states(server.pid) == {"S"}):
-            return before, ours
+        runs = thread_runs(server.pid, thread)
+        if runs:
+            before, ours = server.processlist(), daemon.processlist(server)
+            if thread_runs(server.pid, thread) == runs:
+                return before, ours
         counts["retries"] += 1
         return None
 
-    before, ours = wait(read, "the server's list to stand still", every=0.0005)
+    before, ours = wait(read, "the server's threads to stand still", every=0.0005)
     monitor = ours.pop(own, None)
     check(monitor is not None and monitor[:3] == ("root", "localhost", None),
           f"the monitor's own row: {monitor}")
