@@ -444,6 +444,22 @@ MYSQL_INLINE int mysql_auth_answer(struct dbps_session *s, const struct dbps_hea
 	return MYSQL_FOUND_NOTHING;
 }
 
+/*
+ * The packet after the definitions tells whether EOFs are deprecated, also where the login was not
+ * seen: an EOF is FE with 5 bytes, and no row and no OK is (1.8).
+ */
+MYSQL_INLINE bool mysql_is_defs_eof(struct dbps_session *s, const struct dbps_head *h, __u32 len)
+{
+	s->flags |= DBPS_KNOWN_EOF;
+	s->phase = DBPS_PHASE_ROWS;
+	if (h->b[0] != 0xfe || len != 5) {
+		s->flags |= DBPS_DEPRECATE_EOF;
+		return false;
+	}
+	mysql_status(s, mysql_u16(h->b + 3));
+	return true;
+}
+
 /**
  * @brief One whole packet from the server.
  * @param h Its first bytes, @param head_len how many of them are valid (at least 1 unless len is
@@ -495,19 +511,9 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 			return MYSQL_FOUND_NOTHING;
 		break;
 	case DBPS_PHASE_DEFS_EOF:
-		/*
-		 * The packet after the definitions tells whether EOFs are deprecated, also where
-		 * the login was not seen: an EOF is FE with 5 bytes, and no row and no OK is (1.8).
-		 */
-		s->flags |= DBPS_KNOWN_EOF;
-		s->phase = DBPS_PHASE_ROWS;
-		if (h->b[0] == 0xfe && len == 5) {
-			mysql_status(s, mysql_u16(h->b + 3));
-			return s->status & MYSQL_CURSOR_EXISTS ? MYSQL_FOUND_END
-							       : MYSQL_FOUND_NOTHING;
-		}
-		s->flags |= DBPS_DEPRECATE_EOF;
-		break;
+		if (!mysql_is_defs_eof(s, h, len))
+			break;
+		return s->status & MYSQL_CURSOR_EXISTS ? MYSQL_FOUND_END : MYSQL_FOUND_NOTHING;
 	case DBPS_PHASE_ROWS:
 	case DBPS_PHASE_STREAM:
 		break;
@@ -2088,6 +2094,19 @@ MYSQL_INLINE int mysql_answer_held(struct mysql_feed *f)
 	return 0;
 }
 
+/* A whole packet of an answer is there. */
+MYSQL_INLINE void mysql_answer_packet(struct mysql_feed *f)
+{
+	struct dbps_stream *out = &f->r->s.out;
+	int found = mysql_answer(&f->r->s, &f->r->my.head,
+				 out->got < DBPS_HEAD_MAX ? out->got : DBPS_HEAD_MAX,
+				 out->got < MYSQL_PACKET_FULL ? out->got : MYSQL_PACKET_FULL);
+
+	out->got = 0;
+	if (found)
+		mysql_answered(f, found);
+}
+
 /* Packets at the feed's position. Returns 1 when there is nothing more to do. */
 MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 {
@@ -2119,12 +2138,7 @@ MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 		if (out->left || out->hdr_have || out->full)
 			return 0;
 	}
-	n = mysql_answer(&f->r->s, &f->r->my.head,
-			 out->got < DBPS_HEAD_MAX ? out->got : DBPS_HEAD_MAX,
-			 out->got < MYSQL_PACKET_FULL ? out->got : MYSQL_PACKET_FULL);
-	out->got = 0;
-	if (n)
-		mysql_answered(f, n);
+	mysql_answer_packet(f);
 	return 0;
 }
 
