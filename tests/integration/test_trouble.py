@@ -1,6 +1,7 @@
 """When the server is in trouble the list is there and right: that is when it is needed."""
 
 import contextlib
+import multiprocessing
 import os
 import random
 import signal
@@ -208,16 +209,12 @@ def test_bad_bytes_to_a_server(t):
     daemon.wait_equal(server)
 
 
-def test_bad_answers_of_a_server(t):
-    """A process that greets like a server and then says nonsense: counted, and no wrong row."""
-    server, daemon = t.pair()
-    with server.wire(tcp=False) as w:
-        greeting = w.greeting().version
+def answer_badly(greeting):
+    """Greets like a server and then says nonsense, to clients of its own."""
     chance = random.Random(4711)
     body = (b"\x0a" + greeting.encode() + b"\0" + (77).to_bytes(4, "little") + b"abcdefgh\0"
             + b"\xfe\xf7\x2d\x02\x00\xff\x81\x15" + b"\0" * 10 + b"abcdefghijkl\0"
             + b"mysql_native_password\0")
-    losses = daemon.losses()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for _ in range(times(200)):
             client = socket.create_connection(listener.getsockname())
@@ -235,7 +232,20 @@ def test_bad_answers_of_a_server(t):
                     peer.recv(65536)
                 for _ in range(chance.randrange(1, 5)):
                     peer.sendall(bad_bytes(chance))
+
+
+def test_bad_answers_of_a_server(t):
+    """A process that greets like a server and then says nonsense: counted, and no wrong row."""
+    server, daemon = t.pair()
+    with server.wire(tcp=False) as w:
+        greeting = w.greeting().version
+    losses = daemon.losses()
+    # Not this process: other tests' sessions are its, and those of a server are spared.
+    process = multiprocessing.get_context("fork").Process(target=answer_badly, args=(greeting,))
+    process.start()
+    process.join()
+    check_equal(process.exitcode, 0, "the bad server")
     check_equal(daemon.process.poll(), None, "dbpsd lives")
     check(daemon.losses()["packets_bad"] > losses["packets_bad"], "bad packets are counted")
-    wait(lambda: all(r["pid"] != os.getpid() for r in daemon.sessions()), "its sessions to be gone")
+    wait(lambda: all(r["pid"] != process.pid for r in daemon.sessions()), "its sessions to be gone")
     daemon.wait_equal(server)
