@@ -23,12 +23,12 @@ def closed(w):
 
 
 def last_kill(daemon, server, w):
-    """The answer to the last kill of a session, as SHOW KILLS tells it."""
+    """The answer to the last kill of a session, as SHOW KILLS tells it; None: there is no kill."""
     with daemon.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
         cursor.execute("show kills")
         rows = [{k.lower(): v for k, v in row.items()} for row in cursor.fetchall()]
     return next((row["answer"] or "" for row in rows  # NULL: being carried out
-                 if row["server"] == server.name and row["id"] & 0xffffffff == w.id), "")
+                 if row["server"] == server.name and row["id"] & 0xffffffff == w.id), None)
 
 
 def ask(server, statement):
@@ -134,6 +134,7 @@ def test_a_session_that_is_closed_meanwhile(t):
     killer = threading.Thread(
         target=lambda: answers.append(kill(daemon, server, f"kill {row['id']} after statement")))
     killer.start()
+    wait(lambda: last_kill(daemon, server, w) is not None, "SHOW KILLS to tell it")
     kill(daemon, server, f"kill {row['id']}")
     killer.join()
     check("closed" in answers[0][0], f"{answers}")
