@@ -89,7 +89,6 @@ static __always_inline bool dark_is_wrapped(const struct dbps_session *s, __u64 
  */
 static __always_inline bool dark_is_older(struct dbps_session *s, __u64 base, __u32 n)
 {
-
 	if ((s->flags & (DBPS_JOINED | DBPS_FRAMED_IN | DBPS_TLS_READ)) != DBPS_JOINED ||
 	    (!dark_begins_data(base, n) && !dark_is_wrapped(s, base, n)))
 		return false;

@@ -190,11 +190,13 @@ static __noinline int tap_nothing_sent(struct dbps_record *r, int ret)
 
 	if (ret == -EINTR || ret == -ERESTARTSYS || !ret)
 		return 0;
+	/* Without the lock, where nothing is to be done: who has it is not to be disturbed. */
+	if (ret == -EAGAIN && !(r->s.flags & DBPS_TLS))
+		return 0;
 	if (!session_lock(r))
 		return 0;
 	if (ret == -EAGAIN) {
-		if (r->s.flags & DBPS_TLS)
-			dark_send_waits(&r->s);
+		dark_send_waits(&r->s);
 		session_unlock(r);
 		return 0;
 	}
