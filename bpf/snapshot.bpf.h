@@ -141,7 +141,6 @@ static __always_inline int snapshot_put(struct dbps_page *page, struct dbps_reco
 	s = (struct dbps_session *)row->session;
 	tail = snapshot_copy_whole(r, page, at, text_bytes);
 	if (tail < 0) {
-		loss_count(DBPS_LOSS_TORN);
 		tail = 0;
 		row->text_have = 0;
 		s->cookie = r->s.cookie;

@@ -1,18 +1,27 @@
 """When the server is in trouble the list is there and right: that is when it is needed."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import random
 import signal
 import socket
+import struct
 import threading
 import time
 
-from harness import check, check_equal, stop_process, wait
+import pymysql
+
+from harness import Failure, check, check_equal, stop_process, wait
 
 import wire
 from deadline import seconds, times
+from test_kill import kill
+from test_start import bpf_file_system
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
 
 REFUSED = 1040
 
@@ -249,3 +258,81 @@ def test_bad_answers_of_a_server(t):
     check(daemon.losses()["packets_bad"] > losses["packets_bad"], "bad packets are counted")
     wait(lambda: all(r["pid"] != process.pid for r in daemon.sessions()), "its sessions to be gone")
     daemon.wait_equal(server)
+
+
+class Record:
+    """The kernel's record of a session, held as a tap holds it that lost its processor while it wrote."""
+
+    OBJ_GET, GET_INFO, LOOKUP, UPDATE = 7, 15, 1, 2
+    SYS_BPF, SYS_PIDFD_GETFD = {"x86_64": (321, 438), "aarch64": (280, 438)}[os.uname().machine]
+
+    def __init__(self, pins, pid, local_port):
+        path = ctypes.create_string_buffer(os.path.join(pins, "map_dbps_sessions").encode())
+        self.map = self._bpf(self.OBJ_GET, struct.pack("QII", ctypes.addressof(path), 0, 0))
+        info = ctypes.create_string_buffer(80)
+        self._bpf(self.GET_INFO, struct.pack("IIQ", self.map, len(info), ctypes.addressof(info)))
+        self.value = ctypes.create_string_buffer(struct.unpack_from("IIII", info.raw)[3])
+        self.socket = self._copy(pid, local_port)
+
+    def _copy(self, pid, port):
+        """The server's own socket whose peer has this port."""
+        process = os.pidfd_open(pid)
+        for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
+            if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:"):
+                copy = socket.socket(fileno=_libc.syscall(self.SYS_PIDFD_GETFD, process, fd, 0))
+                with contextlib.suppress(OSError):
+                    if copy.family == socket.AF_INET and copy.getpeername()[1] == port:
+                        os.close(process)
+                        return copy
+                copy.close()
+        raise Failure("the server has no such socket")
+
+    def _bpf(self, command, attributes):
+        buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 32))
+        r = _libc.syscall(self.SYS_BPF, command, buffer, len(buffer))
+        if r < 0:
+            raise OSError(ctypes.get_errno(), f"bpf {command}")
+        return r
+
+    def turn(self):
+        """Taken when it is free, free when it is taken."""
+        key = ctypes.c_int(self.socket.fileno())
+        attributes = struct.pack("IIQQQ", self.map, 0, ctypes.addressof(key), ctypes.addressof(self.value), 0)
+        self._bpf(self.LOOKUP, attributes)
+        gen, = struct.unpack_from("I", self.value.raw)
+        struct.pack_into("I", self.value, 0, gen + 1)
+        self._bpf(self.UPDATE, attributes)
+
+    def close(self):
+        self.socket.close()
+        os.close(self.map)
+
+
+def test_a_writer_without_its_processor(t):
+    """A tap whose processor was taken from it in the middle of a record is waited for: the session is listed, and
+    is killed. One that never comes back hides it, which is counted; a KILL then says that it could not look."""
+    pins = bpf_file_system(t)
+    daemon = t.daemon(pin=pins)
+    server = t.server()
+    daemon.wait_server(server)
+    server.add_user("app", "secret")
+    w = t.keep(server.wire()).login("app", "secret")
+    number = daemon.wait_idle(server, w.id)["id"]
+    record = t.keep(Record(pins, server.pid, w.sock.getsockname()[1]))
+    for look in (lambda: daemon.session(server, w.id), lambda: kill(daemon, server, f"kill query {number}")):
+        record.turn()
+        back = threading.Timer(0.03, record.turn)
+        back.start()
+        check(look(), "nothing")
+        back.join()
+    check_equal(daemon.losses()["rows_torn"], 0, "rows left out")
+    record.turn()
+    check_equal(daemon.session(server, w.id), None, "the list")
+    check(daemon.losses()["rows_torn"] > 0, f"{daemon.losses()}")
+    try:
+        told = kill(daemon, server, f"kill {number}")
+    except pymysql.err.MySQLError as error:
+        told = error.args[1]
+    check("cannot read the sessions" in str(told), told)
+    record.turn()
+    check(kill(daemon, server, f"kill {number}")[0].startswith("confirmed"), "KILL")

@@ -6,6 +6,7 @@
 #define DBPS_KERNEL_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "dbps/cancel.h"
 #include "kernel.h"
@@ -89,6 +90,7 @@ struct dbps_kernel {
 	pthread_mutex_t holders_lock; /* one pass over the holders at a time */
 	bool no_signals;	      /* this kernel cannot send them */
 	size_t snapshot_hint;	      /* bytes of the last snapshot */
+	atomic_ullong n_torn;	      /* rows left out, as they kept changing */
 	uint64_t swept_ns;	      /* the last kernel_plain_sweep(), under iter_lock */
 	pthread_mutex_t cancel_lock;
 	pthread_cond_t slots_changed;
@@ -134,6 +136,13 @@ void kernel_reading_free(struct kernel_reading *reading);
  * @param to Takes the page's rows; NULL: it makes none.
  */
 int kernel_run_iter(int link_fd, struct dbps_page *page, struct kernel_reading *to);
+
+/**
+ * @brief The same for one session, until its copy is whole.
+ * @return 0; -EBUSY: it kept changing for about 120 ms, which is counted as a loss; other errno.
+ */
+int kernel_run_iter_whole(struct dbps_kernel *kernel, int link_fd, struct dbps_page *page,
+			  struct kernel_reading *to);
 
 /**
  * @brief Tell the sessions that have entries: the one with this cookie, or all for 0.

@@ -1,6 +1,6 @@
 /*
- * Losses: what the kernel side could not follow, by name. The programs count all but one, which
- * only the kernel can count.
+ * Losses: what the kernel side could not follow, by name. The programs count all but two: only the
+ * kernel knows what it left out, only the daemon whether another look was whole.
  */
 #include "internal.h"
 
@@ -74,6 +74,7 @@ int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N]
 	__u64 losses[DBPS_LOSS_N] = {0};
 	int r = read_counters(kernel->map_fd[MAP_LOSSES], losses);
 
+	losses[DBPS_LOSS_TORN] += atomic_load(&kernel->n_torn);
 	for (int i = LINK_RECV; i <= LINK_EXEC && !r; i++)
 		if (kernel->link_fd[i] >= 0)
 			r = add_left_out_of_link(kernel->link_fd[i], &losses[DBPS_LOSS_LEFT_OUT]);

@@ -15,9 +15,6 @@
 #include "cleanup.h"
 #include "server/process.h"
 
-/* Reads that are tried while taps keep changing the record. */
-#define TORN_TRIES 8
-
 /* The program that a link runs, whoever made the link. */
 static int open_program(int link_fd)
 {
@@ -61,21 +58,8 @@ int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id, struct db
 	return 0;
 }
 
-/* Until the row is whole. With the copy in the slot. */
-static int read_slot(struct dbps_kernel *kernel, struct kernel_reading *to)
-{
-	int r = 0;
-
-	for (int i = 0; i < TORN_TRIES; i++) {
-		to->n_torn = 0;
-		r = kernel_run_iter(kernel->link_fd[LINK_ONE], kernel->one_page, to);
-		if (r || !to->n_torn)
-			break;
-	}
-	return r;
-}
-
-/* Arms what has an entry, and reads. -ESTALE: it is not at its place, or keeps changing. */
+/* Arms what has an entry, and reads. -ESTALE: it is not at its place; -EBUSY: it keeps
+ * changing. */
 static int read_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 		   unsigned int text_bytes, struct kernel_reading *to)
 {
@@ -90,7 +74,7 @@ static int read_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 	if (dup3(fd, kernel->slot_fd, O_CLOEXEC) < 0)
 		r = -errno;
 	else
-		r = read_slot(kernel, to);
+		r = kernel_run_iter_whole(kernel, kernel->link_fd[LINK_ONE], kernel->one_page, to);
 	/* Nothing is kept of the socket: anything else will do. */
 	dup3(kernel->link_fd[LINK_ONE], kernel->slot_fd, O_CLOEXEC);
 	pthread_mutex_unlock(&kernel->one_lock);
@@ -160,12 +144,16 @@ int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place 
 			    unsigned int text_bytes, void **ret_data, size_t *ret_len)
 {
 	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
+	int r;
 
 	if (text_bytes > kernel->text_bytes)
 		text_bytes = kernel->text_bytes;
-	if (read_at(kernel, place, text_bytes, &reading))
+	r = read_at(kernel, place, text_bytes, &reading);
+	if (r && r != -EBUSY)
 		return dbps_kernel_snapshot(kernel, place->cookie, text_bytes, false, ret_data,
 					    ret_len);
+	if (r)
+		return r;
 	*ret_data = TAKE_PTR(reading.rows);
 	*ret_len = reading.len;
 	return 0;

@@ -7,12 +7,17 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/param.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "server/client.h"
 
-/* Reads of one row that are tried when it keeps changing. */
-#define TORN_TRIES 8
+/* Reads of one row that are tried when it keeps changing: about 120 ms. */
+#define TORN_TRIES 20
+#define TORN_AT_ONCE 4
+#define TORN_WAIT_MIN_US 50
+#define TORN_WAIT_DOUBLINGS 8
 
 void kernel_reading_free(struct kernel_reading *reading)
 {
@@ -124,31 +129,46 @@ int kernel_run_iter(int link_fd, struct dbps_page *page, struct kernel_reading *
 	return r;
 }
 
-static int run_iter(struct dbps_kernel *kernel, enum kernel_link link, struct kernel_reading *to)
+/*
+ * The first tries follow at once: a tap is done within a microsecond. After those its processor
+ * was taken from it, by a hypervisor or by this very thread, and comes back when that is done.
+ */
+static void wait_for_writer(int tries)
 {
-	return kernel_run_iter(kernel->link_fd[link], kernel->page, to);
+	int doublings = MIN(tries - TORN_AT_ONCE, TORN_WAIT_DOUBLINGS);
+
+	if (doublings >= 0)
+		usleep(TORN_WAIT_MIN_US << doublings);
 }
 
-static int read_again(struct dbps_kernel *kernel, __u64 cookie, struct kernel_reading *to)
+int kernel_run_iter_whole(struct dbps_kernel *kernel, int link_fd, struct dbps_page *page,
+			  struct kernel_reading *to)
 {
 	size_t n_torn = to->n_torn;
 	int r = 0;
 
-	kernel->control->cookie = cookie;
 	for (int i = 0; i < TORN_TRIES && !r; i++) {
 		to->n_torn = n_torn;
-		r = run_iter(kernel, LINK_SNAPSHOT, to);
+		r = kernel_run_iter(link_fd, page, to);
 		if (to->n_torn == n_torn)
-			break;
+			return r;
+		wait_for_writer(i);
 	}
 	to->n_torn = n_torn;
-	return r;
+	atomic_fetch_add(&kernel->n_torn, 1);
+	return r ?: -EBUSY;
+}
+
+static int run_iter(struct dbps_kernel *kernel, enum kernel_link link, struct kernel_reading *to)
+{
+	return kernel_run_iter(kernel->link_fd[link], kernel->page, to);
 }
 
 static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned int text_bytes,
 			   struct kernel_reading *to)
 {
 	__u64 begin_ns = dbps_clock_ns();
+	size_t n_torn;
 	int r;
 
 	if (!cookie && reserve(to, kernel->snapshot_hint) < 0)
@@ -161,8 +181,14 @@ static int snapshot_locked(struct dbps_kernel *kernel, __u64 cookie, unsigned in
 		return r;
 	if (!cookie)
 		kernel->snapshot_hint = to->len + to->len / 4 + (size_t)16 * 1024;
-	for (size_t i = 0; i < to->n_torn && !r; i++)
-		r = read_again(kernel, to->torn[i], to);
+	n_torn = to->n_torn;
+	for (size_t i = 0; i < n_torn && !r; i++) {
+		kernel->control->cookie = to->torn[i];
+		r = kernel_run_iter_whole(kernel, kernel->link_fd[LINK_SNAPSHOT], kernel->page, to);
+		/* Of one session that is the answer; of all of them one less, and counted. */
+		if (r == -EBUSY && !cookie)
+			r = 0;
+	}
 	if (!r && !cookie)
 		kernel_plain_sweep(kernel, to, begin_ns);
 	return r;

@@ -174,8 +174,12 @@ static int read_by_id(struct kill *kill, struct dbps_rows **ret_rows)
 static int read_rows(struct kill *kill, struct dbps_rows **ret_rows)
 {
 	_cleanup_(free_rows) struct dbps_rows *rows = NULL;
+	int r = read_by_id(kill, &rows);
 
-	if (read_by_id(kill, &rows) == 0 && dbps_rows_find(rows, kill->id)) {
+	/* It is there: to look for it in the whole list may not find it. */
+	if (r == -EBUSY)
+		return r;
+	if (r == 0 && dbps_rows_find(rows, kill->id)) {
 		*ret_rows = TAKE_PTR(rows);
 		return 0;
 	}
