@@ -64,6 +64,14 @@ static void units_and_containers(void **state)
 		{"/system.slice/docker-" ID ".scope", NULL, "3f4e5d6c7b8a"},
 		{"/docker/" ID, NULL, "3f4e5d6c7b8a"},
 		{"/machine.slice/libpod-" ID ".scope/container", NULL, "3f4e5d6c7b8a"},
+		{"/libpod_parent/libpod-" ID, NULL, "3f4e5d6c7b8a"},
+		{"/system.slice/db.service/libpod-payload-" ID, "db.service", "3f4e5d6c7b8a"},
+		{"/machine.slice/libpod-conmon-" ID ".scope", "libpod-conmon-" ID ".scope", NULL},
+		{"/machine.slice/machine-libpod_pod_" ID ".slice/libpod-" ID ".scope/container",
+		 NULL, "3f4e5d6c7b8a"},
+		{"/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:" ID,
+		 "containerd.service", "3f4e5d6c7b8a"},
+		{"/system.slice/nerdctl-" ID ".scope", NULL, "3f4e5d6c7b8a"},
 		{"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/"
 		 "cri-containerd-" ID ".scope",
 		 NULL, "3f4e5d6c7b8a"},
@@ -78,10 +86,15 @@ static void units_and_containers(void **state)
 		 "3f4e5d6c7b8a99aabbccddeeff00112233445566778899aabbccddee"
 		 "ff0011",
 		 NULL, "aa3f4e5d6c7b"},
-		{"/system.slice/docker-short.scope", NULL, NULL},
+		{"/cx.slice/systemd-nspawn@db.service/payload", "systemd-nspawn@db.service", "db"},
+		{"/lxc.payload.web", NULL, "web"},
+		{"/lxc.monitor.web", NULL, NULL},
+		{"/system.slice/docker-short.scope", "docker-short.scope", NULL},
+		{"/docker/0" ID, NULL, NULL},
+		{"/docker/" ID "0", NULL, NULL},
 		{"/.service", NULL, NULL},
 	};
-	char unit[64], container[64];
+	char unit[128], container[64];
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

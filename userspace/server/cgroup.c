@@ -1,9 +1,9 @@
 /*
  * Paths of control groups, component by component. Where the names come from: docker-ID.scope or
- * docker/ID (moby, daemon/oci_linux.go), libpod-ID.scope (podman,
- * libpod/container_internal_linux.go), crio-ID.scope (cri-o, internal/config/cgmgr),
- * cri-containerd-ID.scope (containerd), a bare ID below kubepods (cgroupfs driver),
- * lxc.payload.NAME and lxc/NAME (lxc, src/lxc/cgroups), machine-NAME.scope and
+ * docker/ID (moby, daemon/oci_linux.go), libpod-ID.scope, libpod-ID and, in the group of its unit,
+ * libpod-payload-ID (podman, libpod/container_internal_linux.go), crio-ID.scope (cri-o,
+ * internal/config/cgmgr), cri-containerd-ID.scope (containerd), a bare ID below kubepods (cgroupfs
+ * driver), lxc.payload.NAME and lxc/NAME (lxc, src/lxc/cgroups), machine-NAME.scope and
  * systemd-nspawn@NAME.service (systemd, src/machine).
  */
 #include "cgroup.h"
@@ -134,17 +134,35 @@ static bool is(const struct part *part, const char *word)
 	return part->len == strlen(word) && memcmp(part->at, word, part->len) == 0;
 }
 
+/*
+ * Whose name ends with an id, "docker-ID.scope" or ID alone: where a manager asked for its group
+ * in words that its driver did not understand, these are the name, "SLICE:cri-containerd:ID".
+ */
+static bool takes_id(struct part *part)
+{
+	struct part before = *part, id;
+
+	takes_suffix(&before, ".scope");
+	if (before.len < ID_DIGITS)
+		return false;
+	before.len -= ID_DIGITS;
+	id = (struct part){before.at + before.len, ID_DIGITS};
+	for (size_t i = 0; i < id.len; i++)
+		if (!isxdigit((unsigned char)id.at[i]))
+			return false;
+	if (before.len && !strchr("-:", id.at[-1]))
+		return false;
+	if (takes_suffix(&before, "conmon-"))
+		return false; /* who watches the container is not in it */
+	*part = id;
+	return true;
+}
+
 /* ---------------------------------------------------------------- the unit ------------------ */
 
 static bool is_of_manager(struct part part)
 {
-	static const char *const prefixes[] = {"docker-", "libpod-", "crio-", "cri-containerd-",
-					       "machine-"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
-		if (takes_prefix(&part, prefixes[i]))
-			return true;
-	return false;
+	return takes_id(&part) || takes_prefix(&part, "machine-");
 }
 
 bool dbps_cgroup_unit(const char *path, char *ret_unit, size_t size)
@@ -165,16 +183,6 @@ bool dbps_cgroup_unit(const char *path, char *ret_unit, size_t size)
 
 /* ---------------------------------------------------------------- the container ------------- */
 
-static bool is_id(const struct part *part)
-{
-	if (part->len != ID_DIGITS)
-		return false;
-	for (size_t i = 0; i < part->len; i++)
-		if (!isxdigit((unsigned char)part->at[i]))
-			return false;
-	return true;
-}
-
 /* Names in units have \x2d for a dash (systemd.unit(5)). */
 static void unescape(const struct part *part, char *ret, size_t size)
 {
@@ -191,24 +199,6 @@ static void unescape(const struct part *part, char *ret, size_t size)
 		}
 	}
 	ret[n] = '\0';
-}
-
-static bool has_id(struct part part)
-{
-	static const char *const prefixes[] = {"docker-", "libpod-", "crio-", "cri-containerd-"};
-
-	takes_suffix(&part, ".scope");
-	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
-		if (takes_prefix(&part, prefixes[i]))
-			break;
-	return is_id(&part);
-}
-
-/* The id of a part that has one. */
-static struct part id_of(struct part part)
-{
-	takes_suffix(&part, ".scope");
-	return (struct part){part.at + part.len - ID_DIGITS, ID_DIGITS_SHOWN};
 }
 
 static bool has_name(struct part *part, const struct part *parent)
@@ -231,9 +221,8 @@ bool dbps_cgroup_container(const char *path, char *ret_name, size_t size)
 	for (; part.at > path; part = part_before(path, end_before(path, &part))) {
 		struct part parent = part_before(path, end_before(path, &part));
 
-		if (has_id(part)) {
-			part = id_of(part);
-			snprintf(ret_name, size, "%.*s", (int)part.len, part.at);
+		if (takes_id(&part)) {
+			snprintf(ret_name, size, "%.*s", ID_DIGITS_SHOWN, part.at);
 			return true;
 		}
 		if (has_name(&part, &parent)) {
