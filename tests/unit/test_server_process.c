@@ -10,11 +10,13 @@
 #include <cmocka.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "server/process.h"
@@ -265,6 +267,53 @@ static void a_thread_that_does_something_else_polls_nothing(void **state)
 	assert_int_equal(inode, 5);
 }
 
+/* Of a process in a user namespace of its own, which has this map. */
+static uid_t root_with(const char *map)
+{
+	int to_child[2], from_child[2];
+	char path[64], byte = 0;
+	uid_t root;
+	FILE *f;
+	pid_t pid;
+
+	assert_int_equal(pipe(to_child) | pipe(from_child), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		byte = unshare(CLONE_NEWUSER) == 0;
+		if (write(from_child[1], &byte, 1) == 1)
+			_exit(read(to_child[0], &byte, 1) != 1);
+		_exit(1);
+	}
+	assert_int_equal(read(from_child[0], &byte, 1), 1);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
+	f = byte ? fopen(path, "w") : NULL;
+	if (f && (fputs(map, f) < 0 || fclose(f) != 0))
+		byte = 0;
+	root = byte ? dbps_process_root(pid) : UINT32_MAX;
+	assert_int_equal(write(to_child[1], &byte, 1), 1);
+	waitpid(pid, NULL, 0);
+	for (int i = 0; i < 2; i++) {
+		close(to_child[i]);
+		close(from_child[i]);
+	}
+	return root;
+}
+
+static void who_is_root_in_a_user_namespace(void **state)
+{
+	(void)state;
+	assert_int_equal(dbps_process_root(getpid()), 0);
+	assert_int_equal(dbps_process_root(-1), 0);
+	if (geteuid() != 0 || root_with("0 0 1\n") == UINT32_MAX)
+		skip(); /* only root may make any map */
+	assert_int_equal(root_with("0 0 1\n"), 0);
+	assert_int_equal(root_with("0 4711 10\n"), 4711);
+	assert_int_equal(root_with("5 100 10\n0 4711 1\n"), 4711);
+	assert_int_equal(root_with("5 4711 10\n"), 0);
+	assert_int_equal(root_with(""), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +330,7 @@ int main(void)
 		cmocka_unit_test(the_executable_is_named),
 		cmocka_unit_test(the_socket_that_a_thread_polls_is_found),
 		cmocka_unit_test(a_thread_that_does_something_else_polls_nothing),
+		cmocka_unit_test(who_is_root_in_a_user_namespace),
 	};
 
 	return cmocka_run_group_tests_name("server_process", tests, NULL, NULL);

@@ -7,10 +7,14 @@
 #include <errmsg.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 
@@ -60,16 +64,53 @@ static int set_error(struct dbps_link_error *error, int r, unsigned int code, co
 	return r;
 }
 
-static int start(struct dbps_client *client, enum op op)
+/*
+ * Connects to a Unix socket as another effective user, whom the kernel notes as the peer (net/unix/
+ * af_unix.c, init_peercred()) in the connect(2) that is made before this returns.
+ *
+ * 1. Of this thread alone, by the system call: glibc's seteuid() changes all of the process.
+ * 2. The real and the saved user stay: nobody but root may signal or trace the thread meanwhile.
+ * 3. Such a change leaves the process without core dumps (kernel/cred.c, commit_creds()); they are
+ * given back when no thread is anybody else, as /proc/TID/ would be that user's.
+ */
+static int start_as(struct dbps_client *client, uid_t uid, const struct dbps_client_target *to)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	uid_t own = geteuid();
+	int waits_for, dumpable;
+	bool changed;
+
+	pthread_mutex_lock(&lock);
+	dumpable = prctl(PR_GET_DUMPABLE);
+	changed = syscall(SYS_setresuid, -1, uid, -1) == 0;
+	waits_for = mysql_real_connect_start(&client->connected, &client->mysql, "localhost",
+					     to->user, NULL, NULL, 0, to->socket, 0);
+	if (changed && syscall(SYS_setresuid, -1, own, -1) < 0)
+		abort(); /* nothing else of dbpsd may run as somebody else */
+	if (changed && dumpable == 1)
+		prctl(PR_SET_DUMPABLE, dumpable);
+	pthread_mutex_unlock(&lock);
+	return waits_for;
+}
+
+static int start_connect(struct dbps_client *client)
 {
 	const struct dbps_client_target *to = &client->target;
+
+	if (to->socket && to->uid)
+		return start_as(client, to->uid, to);
+	return mysql_real_connect_start(&client->connected, &client->mysql,
+					to->socket ? "localhost" : to->host, to->user, NULL, NULL,
+					to->port, to->socket, 0);
+}
+
+static int start(struct dbps_client *client, enum op op)
+{
 	MYSQL *mysql = &client->mysql;
 
 	switch (op) {
 	case OP_CONNECT:
-		return mysql_real_connect_start(&client->connected, mysql,
-						to->socket ? "localhost" : to->host, to->user, NULL,
-						NULL, to->port, to->socket, 0);
+		return start_connect(client);
 	case OP_QUERY:
 		return mysql_real_query_start(&client->failed, mysql, client->text,
 					      strlen(client->text));

@@ -8,6 +8,7 @@
 #include <mysql.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "registry.h"
 
@@ -20,6 +21,7 @@ struct dbps_client_target {
 	const char *user;	 /* NULL: as the option file says */
 	const char *option_file; /* NULL: no password, nothing is read */
 	const char *group;	 /* of the option file, besides [client] */
+	uid_t uid;		 /* as whom a Unix socket is connected to; 0: as who runs */
 };
 
 /** @return CLOCK_MONOTONIC in nanoseconds. */

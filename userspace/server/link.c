@@ -168,6 +168,8 @@ static int open_unix(struct dbps_link *link, const struct dbps_listener *listene
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
 	}
 	target->socket = path;
+	/* The option file is this root's to read, and names a user with a password. */
+	target->uid = target->option_file ? 0 : dbps_process_root(link->pid);
 	r = dbps_client_open(target, link->stop_fd, dbps_clock_ns() + OPEN_TIMEOUT_NS, &client,
 			     error);
 	target->socket = NULL;

@@ -306,6 +306,21 @@ int dbps_process_namespace(pid_t pid, const char *name, uint32_t *ret_inode)
 	return 0;
 }
 
+/* user_namespaces(7): "inside outside length" a line; outside is -1 where it is nobody here. */
+uid_t dbps_process_root(pid_t pid)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	uint32_t inside, outside, n;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%u %u %u", &inside, &outside, &n) == 3)
+		if (!inside)
+			return outside == UINT32_MAX ? 0 : outside;
+	return 0;
+}
+
 bool dbps_process_stopped(pid_t pid)
 {
 	_cleanup_fclose_ FILE *f = NULL;

@@ -61,6 +61,12 @@ int dbps_process_name(pid_t pid, char *ret_name, size_t size);
 /** @brief Inode of a namespace ("net", "mnt"); pid 0: of the calling thread. */
 int dbps_process_namespace(pid_t pid, const char *name, uint32_t *ret_inode);
 
+/**
+ * @return The user of this host who is root in the process's user namespace; 0 when that is root
+ * himself, nobody is, or it cannot be told.
+ */
+uid_t dbps_process_root(pid_t pid);
+
 /** @return Whether the process is stopped by a signal or a debugger (state T or t). */
 bool dbps_process_stopped(pid_t pid);
 
