@@ -12,7 +12,7 @@ build=(clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool gcc libc6-dev make pk
 server=(mariadb-server-core mariadb-client-core procps)
 tests=(mariadb-client libcmocka-dev python3 python3-pymysql libdbd-mariadb-perl libdbd-mysql-perl
 	percona-toolkit nodejs openssl libssl-dev binutils iproute2 groff-base postgresql-15 postgresql-client-15 pgbouncer
-	sphinxsearch liburing-dev krb5-kdc krb5-admin-server krb5-user)
+	sphinxsearch liburing-dev runc krb5-kdc krb5-admin-server krb5-user)
 
 packages_of() {
 	case $1 in
