@@ -21,7 +21,7 @@ trap 'exit 143' TERM INT
 # What the machine runs: the command, here, with the variables that mean something to the tests.
 {
 	printf 'cd %q || exit 126\n' "$PWD"
-	printf 'export BUILD=%q PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/run/tmp\n' \
+	printf 'export BUILD=%q PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/vm\n' \
 		"$build"
 	for name in "${!DBPS_TEST_@}"; do
 		printf 'export %s=%q\n' "$name" "${!name}"
