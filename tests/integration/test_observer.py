@@ -226,7 +226,7 @@ def test_frames(t):
             daemon.wait_server(server, link=False)
             row = daemon.wait_idle(server, client.id)
             check_equal((row["framing"], row["statements"], row["rows"]), ("exact", 1, 1), "first")
-            execute(daemon, server, client, "select sleep(0.2)")
+            execute(daemon, server, client, f"select sleep({seconds(0.2)})")
             client.results()
             client.query("use other")
             client.query("select repeat('x', 20000)")
@@ -254,7 +254,7 @@ def test_requests_that_are_read_ahead(t):
     """Three statements in one call: each begins when the one before was answered."""
     server, daemon = start(t, link=False)
     client = login(t, server)
-    texts = [f"select sleep(0.3) /* {n} */" for n in range(3)]
+    texts = [f"select sleep({seconds(0.3)}) /* {n} */" for n in range(3)]
     client.send_raw(b"".join(client.packet(b"\x03" + text.encode(), 0) for text in texts))
     for n, text in enumerate(texts):
         row = daemon.wait_session(server, client.id, text, lambda r, text=text: r["info"] == text)
@@ -272,10 +272,11 @@ def test_a_session_older_than_dbps(t):
         client.query("select 1")
     daemon = t.daemon("--set", "link.enabled=no")
     daemon.wait_server(server, link=False)
+    text = f"select sleep({seconds(0.5)})"
     for client in clients:
-        client.send_command(wire.QUERY, b"select sleep(0.5)")
+        client.send_command(wire.QUERY, text.encode())
         row = wait(lambda: next((r for r in daemon.sessions(server) if r["info"]), None), "the statement")
-        check_equal((row["info"], row["joined"]), ("select sleep(0.5)", 1), "the row")
+        check_equal((row["info"], row["joined"]), (text, 1), "the row")
         client.results()
         wait(lambda: not any(r["info"] for r in daemon.sessions(server)), "its end")
 
@@ -291,7 +292,7 @@ def test_calls_with_several_buffers(t):
         for kwargs in ({}, {"framed": True, "extra": b"e" * 9}):
             client = login(t, server, **kwargs)
             daemon.wait_server(server, link=False)
-            execute(daemon, server, client, "select sleep(0.1)")
+            execute(daemon, server, client, f"select sleep({seconds(0.1)})")
             client.results()
             client.query("use other")
             client.query("select repeat('y', 5000)")

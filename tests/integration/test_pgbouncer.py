@@ -7,6 +7,7 @@ import random
 import select
 
 import pgwire
+from deadline import seconds
 from harness import (Failure, become_unprivileged, check, check_equal, end_process, free_port, need_program, spawn,
                      tail, unprivileged_user, wait, write_certificate)
 from pgwire import PgError, bind, execute, group, message, parse, query, sync
@@ -156,7 +157,7 @@ def check_protocol(context, **options):
     client.query("rollback")
     text = "select pg_sleep($1::float8)"
     client.run(parse(text, "named"), sync())
-    client.send(bind("named", values=["1"]), execute(), sync())
+    client.send(bind("named", values=[str(seconds(1))]), execute(), sync())
     check_equal(running(daemon, bouncer, client, text)["command"], "Execute", "by name")
     client.until_ready()
     client.query("create table t (n int)")
@@ -165,7 +166,7 @@ def check_protocol(context, **options):
     client.send(message("d", b"1\n2\n"), message("c"))
     client.until_ready()
     before = idle(daemon, bouncer, client)["sequence"]
-    texts = [f"select pg_sleep(0.3), {i}" for i in range(4)]
+    texts = [f"select pg_sleep({seconds(0.3)}), {i}" for i in range(4)]
     client.send(query(texts[0]), group(texts[1]), query(texts[2]), group(texts[3]))
     check_equal(running(daemon, bouncer, client, texts[0])["sequence"], before + 1, "the first")
     for n in (2, 3, 4):
@@ -175,8 +176,9 @@ def check_protocol(context, **options):
         client.until_ready()
     row = idle(daemon, bouncer, client)
     check_equal((row["sequence"] - before, row["framing"]), (4, "exact"), "all of them")
-    client.send(query("select pg_sleep(1), 'after'"))
-    running(daemon, bouncer, client, "select pg_sleep(1), 'after'")
+    text = f"select pg_sleep({seconds(1)}), 'after'"
+    client.send(query(text))
+    running(daemon, bouncer, client, text)
     client.until_ready()
 
 

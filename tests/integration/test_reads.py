@@ -9,7 +9,7 @@ import zlib
 
 import pymysql
 
-from deadline import times
+from deadline import seconds, times
 from harness import BUILD, Skip, check, check_equal, free_port, need_program, tail, wait
 
 import wire
@@ -187,9 +187,10 @@ def test_node(t):
     row = daemon.wait_idle(server, w.id)
     check_equal((row["user"], row["db"], row["statements"], row["rows"], row["framing"]),
                 ("web", "shop", 1, 1, "exact"), "first")
-    w.send_command(wire.QUERY, b"select sleep(0.5), rows(400)")
+    text = f"select sleep({seconds(0.5)}), rows(400)"
+    w.send_command(wire.QUERY, text.encode())
     row = daemon.wait_session(server, w.id, "the statement", lambda row: row["info"])
-    check_equal((row["info"], row["state"]), ("select sleep(0.5), rows(400)", "ACTIVE"), "executed")
+    check_equal((row["info"], row["state"]), (text, "ACTIVE"), "executed")
     (rows,) = w.results()
     check_equal(len(rows), 400, "rows")
     row = daemon.wait_idle(server, w.id)
@@ -255,19 +256,19 @@ def test_compressed_sessions(t):
     server.run("create or replace user zip@'%'", "grant all on *.* to zip@'%'")
     for tcp in (True, False):
         w = compressed(t, server, tcp)
-        w.send_command(wire.QUERY, b"select sleep(0.3)")
+        text = f"select sleep({seconds(0.3)})"
+        w.send_command(wire.QUERY, text.encode())
         row = daemon.wait_session(server, w.id, "a short request", lambda row: row["info"])
-        check_equal((row["info"], row["command"], row["compressed"]), ("select sleep(0.3)", "Query", 1),
-                    "a short request")
+        check_equal((row["info"], row["command"], row["compressed"]), (text, "Query", 1), "a short request")
         w.results()
         daemon.wait_idle(server, w.id)
-        w.send_command(wire.QUERY, b"select sleep(0.5) /* " + b"x" * 100 + b" */")
+        w.send_command(wire.QUERY, f"select sleep({seconds(0.5)}) /* {'x' * 100} */".encode())
         row = daemon.wait_session(server, w.id, "a long one", lambda row: row["state"] == "ACTIVE")
         check_equal((row["info"], row["command"]), (None, "Busy"), "a long request")
         check("compressed" in row["why_no_info"], row["why_no_info"])
         w.results()
         row = daemon.wait_idle(server, w.id)
-        check(0.5e9 <= row["end_ns"] - row["start_ns"] < 5e9, "its times")
+        check(seconds(0.5e9) <= row["end_ns"] - row["start_ns"] < seconds(5e9), "its times")
         w.query("select repeat('abc', 100000)")  # a long answer, compressed
         w.query("select seq from mysql.seq_1_to_1000")
         w.query("do 1")

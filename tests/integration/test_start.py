@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 
+from deadline import seconds
 from harness import BUILD, DEADLINE, Skip, check, check_equal, make_certificate, need_program, \
     unprivileged_user, wait
 
@@ -187,8 +188,9 @@ def test_an_encrypted_session_over_a_crash(t):
     w = t.keep(server.wire()).greeting().start_tls()
     w.send(w.login_packet("app", "secret"))
     w.finish_login("secret")
-    w.send_command(wire.QUERY, b"select sleep(0.5)")
-    daemon.wait_session(server, w.id, "the statement", lambda r: r["info"] == "select sleep(0.5)")
+    text = f"select sleep({seconds(0.5)})"
+    w.send_command(wire.QUERY, text.encode())
+    daemon.wait_session(server, w.id, "the statement", lambda r: r["info"] == text)
     daemon.stop(signal.SIGKILL)
     w.results()
     daemon.start()

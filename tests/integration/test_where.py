@@ -477,7 +477,7 @@ def test_a_drain_lets_the_statement_or_the_transaction_end(t):
     server, daemon = pair(t)
     c = console(t, daemon, server)
     w = login(t, server, "other")
-    daemon.running(server, w, "select sleep(0.5)")
+    daemon.running(server, w, "select sleep(1)")
     check_equal(outcomes(c, f"kill where id = {w.id} after statement"), {w.id: "confirmed"},
                 "after the statement")
     check_equal(w.ending(), 0, "the statement")
