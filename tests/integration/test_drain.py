@@ -119,7 +119,7 @@ def test_a_client_without_pause_loses_no_statement(t):
         if not answer:
             check("waits for the end" in warnings[0][2], f"{warnings}")
             t.note(f"no pause seen for {took:.0f} ms")
-        worker.join(20)
+        worker.join(DEADLINE)
         check(not worker.is_alive(), f"the session lives: {answer} {warnings}")
         done = ask(server, "select count(*) from alpha.d")[0][0]
         check_equal(done, len(results), "inserts that were answered, and that were done")

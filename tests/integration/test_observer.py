@@ -121,7 +121,8 @@ def test_the_example_of_the_manual(t):
     listed = {row[0]: row for row in daemon.query("show processlist", server.name)}
     for number, text in ((FIRST_ID, 'select "first"'), (FIRST_ID + 1, 'select "abcedfg"')):
         row = listed[number]
-        check_equal(row[1:2] + row[3:], ("admin", "test", "Query", 0, "ACTIVE", text), "a row")
+        check_equal(row[1:2] + row[3:5] + row[6:], ("admin", "test", "Query", "ACTIVE", text), "a row")
+        check(0 <= row[5] < seconds(5), f"its time: {row}")
         check(re.fullmatch(r"127.0.0.1:\d+", row[2]), row[2])
     affected, text = kill(daemon, server, f"kill query {FIRST_ID + 1}")
     check_equal(affected, 0, "rows affected")
