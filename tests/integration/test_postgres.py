@@ -14,7 +14,7 @@ import sys
 import time
 
 import pgwire
-from deadline import times
+from deadline import milliseconds, times
 from harness import Failure, check, check_equal, stop_process, thread_states, wait
 from pgwire import PgError, bind, execute, group, message, parse, query, sync
 
@@ -22,10 +22,10 @@ from pgwire import PgError, bind, execute, group, message, parse, query, sync
 PAIRS = int(os.environ.get("DBPS_TEST_PG_PAIRS", max(times(300), 100)))
 
 
-def pair(context, *options):
+def pair(context, *options, daemon_options=()):
     """A PostgreSQL and a daemon that has found it."""
     server = context.postgres(*options)
-    daemon = context.daemon()
+    daemon = context.daemon(*daemon_options)
     daemon.wait_server(server, link=False)
     return server, daemon
 
@@ -457,7 +457,8 @@ def workers_of(server, client):
 def test_parallel_workers_are_their_leaders(context):
     """They are no sessions of their own, and end with the statement."""
     server, daemon = pair(context, "-c", "max_parallel_workers_per_gather=2", "-c", "parallel_setup_cost=0",
-                          "-c", "parallel_tuple_cost=0", "-c", "min_parallel_table_scan_size=0")
+                          "-c", "parallel_tuple_cost=0", "-c", "min_parallel_table_scan_size=0",
+                          daemon_options=("--set", f"console.kill_wait_ms={milliseconds(2000)}"))
     client = connect(context, server, tcp=True)
     client.query("create table t as select g from generate_series(1, 20000) g")
     client.query("analyze t")

@@ -357,7 +357,7 @@ static void weigh_taps(struct dbps_feature *features)
 	if (!fexit->present)
 		return;
 	received->instead = sent->instead = FEXIT;
-	received->lost = NULL;
+	received->lost = "what a server reads by a call in which it waits already when dbpsd comes";
 	sent->lost = "what a server sends by sendfile(2)";
 }
 
