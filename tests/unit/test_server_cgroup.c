@@ -88,6 +88,7 @@ static void units_and_containers(void **state)
 		 NULL, "aa3f4e5d6c7b"},
 		{"/cx.slice/systemd-nspawn@db.service/payload", "systemd-nspawn@db.service", "db"},
 		{"/lxc.payload.web", NULL, "web"},
+		{"/lxc.payload.web/.lxc", NULL, "web"}, /* lxc-attach(1) */
 		{"/lxc.monitor.web", NULL, NULL},
 		{"/system.slice/docker-short.scope", "docker-short.scope", NULL},
 		{"/docker/0" ID, NULL, NULL},
