@@ -11,7 +11,7 @@ build=(clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool gcc libc6-dev make pk
 	libmariadb-dev libsystemd-dev libinih-dev libjansson-dev libsqlite3-dev)
 server=(mariadb-server-core mariadb-client-core procps)
 tests=(mariadb-client libcmocka-dev python3 python3-pymysql libdbd-mariadb-perl libdbd-mysql-perl
-	percona-toolkit nodejs openssl libssl-dev binutils iproute2 groff-base postgresql-15 postgresql-client-15 pgbouncer
+	percona-toolkit nodejs openssl libssl-dev binutils iproute2 groff-base postgresql-15 postgresql-client-15 pgbouncer haproxy
 	sphinxsearch liburing-dev runc krb5-kdc krb5-admin-server krb5-user)
 
 packages_of() {

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import shutil
+import socket
 import subprocess
 
 import wire
-from harness import (become_unprivileged, cgroup, check, check_equal, free_port, in_new_network,
+from harness import (DEADLINE, become_unprivileged, cgroup, check, check_equal, free_port, in_new_network,
                      need_program, network_of, unprivileged_user, wait)
 from pgwire import PgWire, query
 
@@ -144,6 +146,107 @@ def test_server_as_client(context):
     check_equal(daemon.session(server, row["server_id"])["state"], "ACTIVE", "spared")
     daemon.query(f"kill query {row['id']}", server.name)
     daemon.wait_idle(server, client.pid)
+
+
+def test_replica(context):
+    server, replica = context.server("--log-bin=log", "--server-id=1"), context.server("--server-id=2")
+    daemon = context.daemon()
+    for each in (server, replica):
+        daemon.wait_server(each)
+    server.run("create user repl identified by 'secret'", "grant replication slave on *.* to repl")
+    replica.run(f"change master to master_host = '127.0.0.1', master_port = {server.port}, master_user = 'repl',"
+                " master_password = 'secret'", "start slave")
+    row = wait(lambda: next((row for row in daemon.sessions(server) if row["command"] == "Binlog Dump"), None),
+               "the replica")
+    check_equal((row["user"], row["proxy"], row["client_pid"], row["protected"]),
+                ("repl", replica.name, replica.pid, "protect.commands"), str(row))
+    answer = daemon.query("kill where user = 'repl'", server.name)
+    check_equal([row[1] for row in answer], ["spared"], str(answer))
+    replica.run("stop slave")
+
+
+def haproxy(context, *behind, program="haproxy"):
+    """A HAProxy that passes on what it is sent to the servers in turn: its process, and the port that it listens on."""
+    need_program("haproxy")
+    port = free_port()
+    settings = os.path.join(context.directory, f"haproxy-{port}.cfg")
+    with open(settings, "w") as f:
+        f.write("global\n maxconn 100\ndefaults\n mode tcp\n timeout connect 20s\n timeout client 1h\n"
+                f" timeout server 1h\nlisten all\n bind 127.0.0.1:{port}\n balance roundrobin\n")
+        f.writelines(f" server s{server.port} 127.0.0.1:{server.port}\n" for server in behind)
+    process = context.spawn([program, "-db", "-f", settings], stderr=subprocess.DEVNULL)
+
+    def listens():
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return True
+        return False
+
+    wait(listens, "HAProxy to listen", every=0.02)
+    return process, port
+
+
+def test_haproxy(context):
+    """What it relays is at the server others' work, marked and spared; at itself it is its client's, and no statement
+    can be killed there. The ids that it relays are those of the servers, and are not taken for its own."""
+    server, daemon = pair(context)
+    proxy, port = haproxy(context, server)
+    client = context.spawn(["mariadb", "--no-defaults", "-u", "knocker", "-h", "127.0.0.1", "-P", str(port),
+                            "-e", "select sleep(100), 'relayed'"], stderr=subprocess.DEVNULL)
+
+    def both():
+        rows = {row["server"]: row for row in daemon.sessions() if "relayed" in (row["info"] or "")}
+        return rows if rows.keys() == {server.name, f"haproxy-{port}"} else None
+
+    rows = wait(both, "the statement, twice")
+    behind, front = rows[server.name], rows[f"haproxy-{port}"]
+    check_equal((behind["proxy"], behind["protected"], behind["client_pid"]),
+                (f"haproxy-{port}", "protect.proxies", proxy.pid), str(behind))
+    check_equal((front["proxy"], front["server_id"], front["client_pid"]), (None, None, client.pid), str(front))
+    row = next(row for row in daemon.servers() if row["pid"] == proxy.pid)
+    check_equal((row["engine"], row["link"]), ("proxy", "none"), str(row))
+    answer = {row[0]: row[1:] for row in daemon.query("kill query where info like '%relayed%'")}
+    context.note(str(answer))
+    check_equal((answer[behind["id"]][0], answer[front["id"]][0]), ("spared", "refused"), str(answer))
+    check("server behind" in answer[front["id"]][2], str(answer))
+    check(": confirmed: " in daemon.dbps("kill", "query", str(behind["id"])).stdout, "of the server")
+    check_equal(client.wait(DEADLINE), 1, "the client's exit")
+
+
+def test_haproxy_postgres(context):
+    server, daemon = context.postgres(), context.daemon()
+    daemon.wait_server(server, link=False)
+    _, port = haproxy(context, server)
+    client = context.keep(PgWire(("127.0.0.1", port)))
+    client.send(query("select pg_sleep(100)"))
+    row = wait(lambda: next((row for row in daemon.sessions(server) if row["info"]), None), "the statement")
+    check_equal((row["proxy"], row["protected"]), ("haproxy", "protect.proxies"), str(row))
+    answer = daemon.query("kill query where info like 'select pg_sleep%'", server.name)
+    check_equal([row[1] for row in answer], ["spared"], str(answer))
+    daemon.query(f"kill query {row['id']}", server.name)
+    daemon.wait_idle(server, row["server_id"])
+
+
+def test_relay(context):
+    """One that nobody knows by its name, before two servers: a link through it would kill a stranger's statement, at the
+    server that it ends up at, by the id that a session has at the other."""
+    options = os.path.join(context.directory, "link.cnf")
+    with open(options, "w") as f:
+        f.write("[client]\nuser = keeper\npassword = secret\n")
+    os.chmod(options, 0o600)
+    program = shutil.copy(need_program("haproxy"), os.path.join(context.directory, "relay"))
+    servers = context.server(), context.server()
+    for server in servers:
+        server.add_user("keeper", "secret")
+        server.add_user("app", "secret")
+    daemon = context.daemon("--set", f"link.option_file={options}")
+    for server in servers:
+        daemon.wait_server(server)
+    proxy, port = haproxy(context, *servers, program=program)
+    context.keep(wire.Wire(("127.0.0.1", port)))  # it greets, and is found
+    row = wait(lambda: next((row for row in daemon.servers() if row["pid"] == proxy.pid and row["link"] == "down"), None),
+               "its link to be refused")
+    check("it is a proxy" in row["link_text"], row["link_text"])
 
 
 def pgbouncer(context, server):

@@ -21,7 +21,11 @@ static void the_version_tells_before_the_executable(void **state)
 	assert_int_equal(dbps_engine_of("8.0.36", "mysqld"), DBPS_ENGINE_MYSQL);
 	assert_int_equal(dbps_engine_of("", "mariadbd"), DBPS_ENGINE_MARIADB);
 	assert_int_equal(dbps_engine_of("15.18 (Debian)", "postgres"), DBPS_ENGINE_POSTGRES);
-	assert_int_equal(dbps_engine_of("8.0.27 (ProxySQL)", "proxysql"), DBPS_ENGINE_UNKNOWN);
+	assert_int_equal(dbps_engine_of("8.0.27 (ProxySQL)", "proxysql"), DBPS_ENGINE_PROXY);
+	assert_int_equal(dbps_engine_of("5.5.5-10.11.19-MariaDB", "haproxy"), DBPS_ENGINE_PROXY);
+	assert_int_equal(dbps_engine_of("5.5.5-10.11.19-MariaDB", ""), DBPS_ENGINE_MARIADB);
+	assert_int_equal(dbps_engine_of("8.0.36", "another"), DBPS_ENGINE_UNKNOWN);
+	assert_int_equal(dbps_engine_of_executable("haproxy"), DBPS_ENGINE_UNKNOWN);
 }
 
 static void other_programs_are_no_engine(void **state)
@@ -71,7 +75,8 @@ static void a_server_is_named_by_its_lowest_port(void **state)
 
 	(void)state;
 	check_name(DBPS_ENGINE_MYSQL, "mysqld", at, 3, "mysql-3306");
-	check_name(DBPS_ENGINE_UNKNOWN, "proxysql", at, 3, "proxysql-3306");
+	check_name(DBPS_ENGINE_PROXY, "proxysql", at, 3, "proxysql-3306");
+	check_name(DBPS_ENGINE_UNKNOWN, "another", at, 3, "another-3306");
 }
 
 static void a_server_without_tcp_is_named_by_its_socket(void **state)

@@ -13,7 +13,7 @@ static const char *const engine_names[] = {
 	[DBPS_ENGINE_MYSQL] = "mysql",	       [DBPS_ENGINE_OCEANBASE] = "oceanbase",
 	[DBPS_ENGINE_TIDB] = "tidb",	       [DBPS_ENGINE_SPHINX] = "sphinx",
 	[DBPS_ENGINE_DBPS] = "dbps",	       [DBPS_ENGINE_POSTGRES] = "postgres",
-	[DBPS_ENGINE_PGBOUNCER] = "pgbouncer",
+	[DBPS_ENGINE_PGBOUNCER] = "pgbouncer", [DBPS_ENGINE_PROXY] = "proxy",
 };
 
 static const struct {
@@ -25,6 +25,15 @@ static const struct {
 	{"observer", DBPS_ENGINE_OCEANBASE}, {"seekdb", DBPS_ENGINE_OCEANBASE},
 	{"tidb-server", DBPS_ENGINE_TIDB},   {"searchd", DBPS_ENGINE_SPHINX},
 	{"postgres", DBPS_ENGINE_POSTGRES},  {"pgbouncer", DBPS_ENGINE_PGBOUNCER},
+};
+
+/*
+ * Programs that are none, and greet all the same, as who is behind them does or as they please.
+ * That they listen says nothing, as most have other uses.
+ */
+static const char *const proxies[] = {
+	"haproxy",	"proxysql", "maxscale", "mysqlrouter", "obproxy", "docker-proxy",
+	"rootlessport", "envoy",    "nginx",	"socat",       "ssh",	  "systemd-socket-proxyd",
 };
 
 static const struct {
@@ -51,6 +60,9 @@ enum dbps_engine dbps_engine_of_executable(const char *name)
 
 enum dbps_engine dbps_engine_of(const char *version, const char *executable)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(proxies); i++)
+		if (strcmp(executable, proxies[i]) == 0)
+			return DBPS_ENGINE_PROXY;
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
 		if (strstr(version, versions[i].word))
 			return versions[i].engine;
@@ -82,7 +94,8 @@ static void socket_word(const char *path, char *word, size_t size)
 void dbps_engine_server_name(enum dbps_engine engine, const char *executable,
 			     const struct dbps_listeners *listeners, char *ret_name, size_t size)
 {
-	const char *what = engine == DBPS_ENGINE_UNKNOWN ? executable : dbps_engine_name(engine);
+	bool other = engine == DBPS_ENGINE_UNKNOWN || engine == DBPS_ENGINE_PROXY;
+	const char *what = other ? executable : dbps_engine_name(engine);
 	char word[40] = "";
 
 	if (listeners->n && listeners->at[0].family != DBPS_FAMILY_UNIX)

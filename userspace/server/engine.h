@@ -14,7 +14,8 @@
 enum dbps_engine dbps_engine_of_executable(const char *name);
 
 /**
- * @brief The engine, from the greeted version first, else from the executable.
+ * @brief The engine: that of a proxy by its executable, else from the greeted version first, else
+ * from the executable.
  * @param version As greeted; "" when unknown.
  */
 enum dbps_engine dbps_engine_of(const char *version, const char *executable);
@@ -24,8 +25,8 @@ const char *dbps_engine_version(const char *greeted);
 
 /**
  * @brief What a server is called: `<engine>-<lowest TCP port>`, or for one without TCP
- *        `<engine>-<socket's base name without .sock>`. A program that is no known engine gives its
- * own name.
+ *        `<engine>-<socket's base name without .sock>`. A program that is no known engine, or a
+ * proxy, gives its own name.
  */
 void dbps_engine_server_name(enum dbps_engine engine, const char *executable,
 			     const struct dbps_listeners *listeners, char *ret_name, size_t size);

@@ -261,6 +261,55 @@ static int refuse_anonymous(struct dbps_link *link, struct dbps_client **client,
 	return -EACCES;
 }
 
+/* The port that the other end of a connection knows the client by; 0: of a Unix socket. */
+static unsigned int local_port(int fd)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} own = {0};
+	socklen_t len = sizeof(own);
+
+	if (getsockname(fd, &own.any, &len) < 0)
+		return 0;
+	if (own.any.sa_family == AF_INET6)
+		return ntohs(own.v6.sin6_port);
+	return own.any.sa_family == AF_INET ? ntohs(own.v4.sin_port) : 0;
+}
+
+/*
+ * A program that passes on what it is sent, to one server or another: the ids of its sessions are
+ * not those that this connection ends up among, so that a kill would hit a stranger. The server at
+ * the end has another client's port for it. One that does not tell is taken at its word.
+ */
+static int refuse_relay(struct dbps_link *link, struct dbps_client **client,
+			struct dbps_link_error *error)
+{
+	unsigned int own = local_port(dbps_client_fd(*client)), told = own;
+	struct dbps_link_error ignored;
+	MYSQL_RES *result = NULL;
+	const char *port;
+	MYSQL_ROW row;
+
+	if (dbps_client_query(*client,
+			      "SELECT HOST FROM information_schema.PROCESSLIST"
+			      " WHERE ID = CONNECTION_ID()",
+			      dbps_clock_ns() + OPEN_TIMEOUT_NS, &result, &ignored) == 0 &&
+	    result) {
+		row = mysql_fetch_row(result);
+		port = row && row[0] ? strrchr(row[0], ':') : NULL;
+		if (port)
+			told = (unsigned int)strtoul(port + 1, NULL, 10);
+		mysql_free_result(result);
+	}
+	if (told == own)
+		return is_stopping(link) ? -ECANCELED : 0;
+	dbps_client_close(TAKE_PTR(*client));
+	snprintf(error->text, sizeof(error->text), "it is a proxy: another process is the server");
+	return -ESTALE;
+}
+
 /* The group of the option file for this server: its own, [dbps-NAME], where there is one. */
 static const char *option_group(const struct dbps_link *link, const char *option_file,
 				char group[static sizeof("dbps-") + sizeof(link->name)])
@@ -299,6 +348,8 @@ static int attempt(struct dbps_link *link, const struct dbps_listener *listener,
 		r = open_tcp(link, listener, &target, &client, &error);
 	if (r == 0)
 		r = refuse_anonymous(link, &client, &error);
+	if (r == 0)
+		r = refuse_relay(link, &client, &error);
 	if (r < 0) {
 		dbps_client_close(client);
 		describe(link, listener, option_file ? option_file : NULL, error.text, text, size);

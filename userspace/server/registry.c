@@ -261,6 +261,9 @@ static const char *why_needs_no_link(enum dbps_engine engine)
 		return "not needed: kills are signals to the backend";
 	if (engine == DBPS_ENGINE_PGBOUNCER)
 		return "not needed: KILL resets the client, KILL QUERY is for the server behind";
+	if (engine == DBPS_ENGINE_PROXY)
+		return "not for a proxy: KILL resets the client, KILL QUERY is for the server "
+		       "behind";
 	return NULL;
 }
 

@@ -23,6 +23,7 @@ enum dbps_engine {
 	DBPS_ENGINE_SPHINX,
 	DBPS_ENGINE_POSTGRES,
 	DBPS_ENGINE_PGBOUNCER,
+	DBPS_ENGINE_PROXY, /* passes on what servers send, greetings and ids, too */
 	DBPS_ENGINE_DBPS /* our own console */
 };
 

@@ -343,13 +343,13 @@ static int compare_places(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-static const struct dbps_snapshot_row *next_record(const struct dbps_snapshot_row *raw)
+static struct dbps_snapshot_row *next_record(struct dbps_snapshot_row *raw)
 {
-	return (const void *)((const char *)raw + raw->size);
+	return (void *)((char *)raw + raw->size);
 }
 
 /* All records that become rows, in the order of their ids. */
-static int find_places(struct reading *reading, const void *data, size_t len,
+static int find_places(struct reading *reading, void *data, size_t len,
 		       struct place **ret_places, size_t *ret_n)
 {
 	const struct dbps_snapshot_row *end = (const void *)((const char *)data + len);
@@ -359,12 +359,15 @@ static int find_places(struct reading *reading, const void *data, size_t len,
 	places = calloc(len / sizeof(struct dbps_snapshot_row) + 1, sizeof(*places));
 	if (!places)
 		return -ENOMEM;
-	for (const struct dbps_snapshot_row *raw = data; raw < end; raw = next_record(raw)) {
+	for (struct dbps_snapshot_row *raw = data; raw < end; raw = next_record(raw)) {
 		const struct dbps_server_view *view =
 			find_view(reading, dbps_session_server(&raw->session));
 
 		if (was_refused(&raw->session))
 			continue;
+		/* Those of several servers behind it may be equal. */
+		if (view && view->engine == DBPS_ENGINE_PROXY)
+			raw->session.flags &= ~DBPS_KNOWN_ID;
 		places[n++] = (struct place){
 			dbps_row_id(&raw->session, view ? view->index : UINT32_MAX), raw};
 	}

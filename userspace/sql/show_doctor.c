@@ -50,6 +50,8 @@ static uint32_t flags_of(enum dbps_engine engine)
 {
 	if (engine == DBPS_ENGINE_PGBOUNCER)
 		return DBPS_PGSQL | DBPS_READS_AHEAD;
+	if (engine == DBPS_ENGINE_PROXY)
+		return 0;
 	return engine == DBPS_ENGINE_POSTGRES ? DBPS_KNOWN_ID | DBPS_PGSQL : DBPS_KNOWN_ID;
 }
 
@@ -67,7 +69,7 @@ static void judge_link(struct wire_writer *out, const struct dbps_server_view *v
 		.status = view->link < ARRAY_SIZE(status) ? status[view->link] : "problem",
 	};
 
-	if (flags_of(view->engine) & DBPS_PGSQL)
+	if (flags_of(view->engine) & DBPS_PGSQL || view->engine == DBPS_ENGINE_PROXY)
 		finding.status = "ok"; /* needs none */
 
 	snprintf(finding.detail, sizeof(finding.detail), "%s%s",
