@@ -280,7 +280,7 @@ static uid_t root_with(const char *map)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		byte = unshare(CLONE_NEWUSER) == 0;
+		byte = unshare(CLONE_NEWUSER) == 0 ? 1 : 0;
 		if (write(from_child[1], &byte, 1) == 1)
 			_exit(read(to_child[0], &byte, 1) != 1);
 		_exit(1);

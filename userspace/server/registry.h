@@ -24,7 +24,7 @@ enum dbps_engine {
 	DBPS_ENGINE_POSTGRES,
 	DBPS_ENGINE_PGBOUNCER,
 	DBPS_ENGINE_PROXY, /* passes on what servers send, greetings and ids, too */
-	DBPS_ENGINE_DBPS /* our own console */
+	DBPS_ENGINE_DBPS   /* our own console */
 };
 
 /* How the control link of a server stands. */

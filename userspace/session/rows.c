@@ -349,8 +349,8 @@ static struct dbps_snapshot_row *next_record(struct dbps_snapshot_row *raw)
 }
 
 /* All records that become rows, in the order of their ids. */
-static int find_places(struct reading *reading, void *data, size_t len,
-		       struct place **ret_places, size_t *ret_n)
+static int find_places(struct reading *reading, void *data, size_t len, struct place **ret_places,
+		       size_t *ret_n)
 {
 	const struct dbps_snapshot_row *end = (const void *)((const char *)data + len);
 	struct place *places = NULL;
