@@ -186,7 +186,6 @@ class Session:
 
     def execute(self, packet):
         command, body = packet[0], packet[1:].decode(errors="replace")
-        self.killed = False
         if command == wire.INIT_DB:
             self.db = body
         if command != wire.QUERY:
@@ -197,6 +196,7 @@ class Session:
         answer = self.statement(body)
         with self.wake:
             self.text = None
+            self.killed = False  # not when it begins: a kill may come between the read and that
             self.wake.notify_all()
         self.answer(answer)
 
