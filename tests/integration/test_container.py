@@ -308,7 +308,7 @@ def has_clients(context, daemon, server, command):
 
 
 def followed_in_clear(daemon, server):
-    doctor = json.loads(daemon.dbps("doctor", "--json").stdout)
+    doctor = json.loads(daemon.dbps("doctor", "--json", check_exit=False).stdout)  # others may be in trouble
     row = next(row for row in doctor if (row["subject"], row["item"]) == (server.name, "TLS"))
     check_equal(row["status"], "ok", str(row))
 
