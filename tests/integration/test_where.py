@@ -12,7 +12,7 @@ import pymysql
 from harness import Failure, check, check_equal, wait
 
 import wire
-from deadline import seconds, times
+from deadline import milliseconds, seconds, times
 
 MANY = max(times(5000), 1000)
 
@@ -505,7 +505,8 @@ def test_a_drain_lets_the_statement_or_the_transaction_end(t):
 
 def test_many_sessions(t):
     server, daemon = t.pair(f"--max-connections={MANY + 20}", f"--back-log={MANY}",
-                            "--thread-stack=192K", "--open-files-limit=18000")
+                            "--thread-stack=192K", "--open-files-limit=18000",
+                            daemon_options=("--set", f"console.kill_wait_ms={milliseconds(2000)}"))
     server.run("create user many@localhost")
     sessions = [t.keep(server.wire(tcp=False)).login("many") for _ in range(MANY)]
     c = console(t, daemon, server)
