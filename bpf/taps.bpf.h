@@ -17,47 +17,68 @@
 
 /*
  * Linux 6.2, a35b9af4ec2c (compat.bpf.h): a look at what a call has just used of its own socket, at
- * the price of a load each: how much TCP has sent, and whether a Unix socket has a name, as those
- * have that a listening one accepted. Of any other kind of socket they say nothing, and nothing
- * depends on it. Without them the greeting's size and the name of the process tell.
+ * the price of a load each: what TCP has sent, and whether a Unix socket has a name, as those have
+ * that a listening one accepted. Of any other kind of socket they say nothing, and nothing depends
+ * on it. Without them the greeting's size and the name of the process tell.
  */
-static __always_inline bool tap_sent_more(struct sock *sk, __u64 bytes)
+static __always_inline const struct tcp_sock *tap_tcp(struct sock *sk)
 {
-	const struct tcp_sock *tp;
-
-	if (!bpf_rdonly_cast)
-		return false;
-	tp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	return tp->bytes_sent > bytes;
+	return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
 }
 
 static __always_inline bool tap_nameless(struct sock *sk)
 {
 	const struct unix_sock *u;
 
-	if (!bpf_rdonly_cast)
-		return false;
 	u = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct unix_sock));
 	return !u->addr;
 }
 
 /*
- * Whether a socket is no session's and will be none by what it just moved: almost every one of a
- * host leaves here. A session's has a cookie (session_identify()), in a line of the socket that the
- * call has just used; that of the storage's address, nothing else does. `sent`: what a socket may
- * have sent that becomes one.
+ * A session's has a cookie (session_identify()), in a line of the socket that the call has just
+ * used. Others give cookies too (`ss -e`, SO_COOKIE): of those the storage's address is looked at,
+ * in a line that nothing else uses.
  */
-static __always_inline bool tap_foreign(struct sock *sk, __u64 sent)
+static __always_inline bool tap_may_have_record(struct sock *sk)
 {
-	if (sk->__sk_common.skc_cookie.counter)
+	return sk->__sk_common.skc_cookie.counter && sk->sk_bpf_storage;
+}
+
+/*
+ * Whether a socket is no session's and will be none by what it just moved: almost every one of a
+ * host leaves here.
+ *
+ * A session of PostgreSQL begins where a server receives before it has sent. One packet counts as
+ * delivered to the client when a connection is accepted (tcp_rcv_state_process()), any other is
+ * data.
+ */
+static __always_inline bool tap_foreign_receive(struct sock *sk, int ret)
+{
+	if (tap_may_have_record(sk))
 		return false;
-	return sk->__sk_common.skc_family == AF_UNIX ? tap_nameless(sk) : tap_sent_more(sk, sent);
+	if (ret <= 0)
+		return true;
+	if (!bpf_rdonly_cast)
+		return false;
+	return sk->__sk_common.skc_family == AF_UNIX ? tap_nameless(sk)
+						     : tap_tcp(sk)->delivered > 1;
+}
+
+/* A session of MySQL begins where a server greets. */
+static __always_inline bool tap_foreign_send(struct sock *sk, int ret)
+{
+	if (tap_may_have_record(sk))
+		return false;
+	if (ret < GREETING_MIN || ret > GREETING_MAX)
+		return true;
+	if (!bpf_rdonly_cast)
+		return false;
+	return sk->__sk_common.skc_family == AF_UNIX ? tap_nameless(sk)
+						     : tap_tcp(sk)->bytes_sent > GREETING_MAX;
 }
 
 static __always_inline struct dbps_record *tap_record(struct sock *sk)
 {
-	if (!sk->__sk_common.skc_cookie.counter)
-		return NULL;
 	return bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 }
 
@@ -308,7 +329,7 @@ static __always_inline int tap_received(struct sock *sk, int ret, int flags)
 	struct dbps_record *r;
 	struct call call;
 
-	if (mysql_likely(tap_foreign(sk, 0)))
+	if (mysql_likely(tap_foreign_receive(sk, ret)))
 		return 0;
 	r = tap_record(sk);
 	if (!r)
@@ -672,7 +693,9 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 		return 0;
 	version_len = greeting_version(w, n);
 	if (!version_len) {
-		bpf_get_socket_cookie(sk);
+		/* Not of TCP, which tells by itself what was sent: see tap_may_greet(). */
+		if (sk->__sk_common.skc_family == AF_UNIX)
+			bpf_get_socket_cookie(sk);
 		return 0;
 	}
 	seen = bpf_map_lookup_elem(&dbps_servers, &tgid);
@@ -704,7 +727,7 @@ static __always_inline int tap_sent(struct sock *sk, int ret)
 	struct dbps_record *r;
 	struct call call;
 
-	if (mysql_likely(tap_foreign(sk, GREETING_MAX)))
+	if (mysql_likely(tap_foreign_send(sk, ret)))
 		return 0;
 	r = tap_record(sk);
 	if (!r)

@@ -1,6 +1,13 @@
-"""A host with no database traffic: what a receive and a send of any other program cost, by what is there."""
+"""A host with no database traffic: what a receive and a send of any other program cost, by what is there. Between
+two messages of a host that does nothing else the processors halt, and find little of what a program needs in their
+caches when they wake; so the same once more with processors that something else keeps awake, at the least
+priority."""
+
+import contextlib
+import os
 
 import cost
+import harness
 from figures import Figure
 
 ROUNDS = 9
@@ -10,6 +17,18 @@ SECONDS = 0.7
 def servers(context):
     """{what there is besides dbpsd, and what was before: how it is made}"""
     return {"no server": lambda: None, "an idle MariaDB": context.server, "a PostgreSQL too": context.postgres}
+
+
+@contextlib.contextmanager
+def awake(context):
+    """No processor halts."""
+    busy = [context.spawn(["nice", "-n", "19", "sh", "-c", "while :; do :; done"])
+            for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            harness.end_process(process)
 
 
 def read(meter):
@@ -37,6 +56,9 @@ def measure(context):
     for name, make in servers(context).items():
         make()
         daemon = context.daemon()
-        figures += figures_of(cost.Meter(daemon.pid, cost.TAPS, empty), name, goal=30)
+        meter = cost.Meter(daemon.pid, cost.TAPS, empty)
+        figures += figures_of(meter, name, goal=30)
+        with awake(context):
+            figures += figures_of(meter, f"{name}, processors awake", goal=30)
         daemon.stop()
     return "What the taps cost any other program's sockets: messages over loopback TCP, nothing else", figures
