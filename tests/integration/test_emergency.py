@@ -19,6 +19,7 @@ import pymysql
 from harness import check, check_equal, ok_text, stop_process, wait
 
 import wire
+from deadline import seconds
 
 CPU_BOUND = "select benchmark(2000000000, md5('x'))"
 LONG = "select count(*) from alpha.seq_1_to_100000 a, alpha.seq_1_to_100000 b"
@@ -540,7 +541,7 @@ def test_a_demoted_statement_that_ends_at_once(t):
 
     def work():
         while not stop.is_set():
-            w.query("select sleep(0.002)")
+            w.query(f"select sleep({seconds(0.002)})")
 
     worker = threading.Thread(target=work)
     worker.start()
