@@ -208,11 +208,15 @@ test-integration: all $(SERVERS) ## run the tests on real servers (root)
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/integration/run.py --again 4
 
 # The tests of the list and of KILL that are worth the time on an emulated processor in each run.
-VM_TESTS ?= kill. cancel. link. sessions. paired_list. wait. tls.hidden_ tls.older \
+VM_TESTS ?= kill. cancel. drain. link. sessions. paired_list. wait. tls.hidden_ tls.older \
+	client.process client.cgroup client.gone client.other client.remote client.server client.pooler \
+	victims.over_tcp exact.kill_query exact.cancel timing. reads.the_pools pgbouncer.kill trouble.every \
 	postgres.list postgres.kill postgres.states postgres.extended postgres.pgbench_simple postgres.older \
-	postgres.cancel client.process client.cgroup client.gone client.other client.server client.pooler \
-	where.a_ where.kill_where where.kill_query where.kills where.limits where.order where.what \
-	where.who where.selects
+	postgres.cancel \
+	protocol.results_end protocol.errors protocol.call protocol.p protocol.a_ protocol.the_ protocol.change \
+	protocol.reset protocol.direct protocol.long protocol.bulk protocol.cursors protocol.local protocol.small \
+	protocol.transactions protocol.session \
+	where.a_ where.kill where.dbps where.errors where.limits where.many_at where.order where.what where.who where.selects
 VM_MACHINES ?= 2
 
 test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU; VM_TESTS=all, or "postgres. tls." (root, x86_64)
