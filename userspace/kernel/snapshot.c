@@ -14,9 +14,9 @@
 #include "server/client.h"
 
 /* Reads of one row that are tried when it keeps changing: about 120 ms. */
-#define TORN_TRIES 20
-#define TORN_AT_ONCE 4
-#define TORN_WAIT_MIN_US 50
+#define TORN_TRIES	    20
+#define TORN_AT_ONCE	    4
+#define TORN_WAIT_MIN_US    50
 #define TORN_WAIT_DOUBLINGS 8
 
 void kernel_reading_free(struct kernel_reading *reading)
