@@ -1623,9 +1623,23 @@ MYSQL_INLINE int mysql_hold_rest(struct mysql_feed *f)
 {
 	__u64 base = (__u64)(unsigned long)f->span.base + f->pos;
 
-	if (!mysql_hold(f->r, base, f->total - f->pos))
-		f->pos = f->total;
+	if (!mysql_hold(f->r, base, f->whole - f->pos))
+		f->pos = f->whole;
 	return 1;
+}
+
+/* The same of OceanBase's frames, which are held as they are. */
+MYSQL_INLINE bool mysql_holds_frame(const struct dbps_record *r)
+{
+	const struct dbps_session *s = &r->s;
+	const struct dbps_stream *in = &s->in;
+
+	if (!(s->flags & DBPS_OB20))
+		return false;
+	if (s->flags & DBPS_HELD)
+		return true;
+	return mysql_is_busy(s) && !(s->flags & DBPS_SENT) &&
+	       !mysql_outer_is_open(&r->my.outer_in) && !in->left && !in->hdr_have && !in->full;
 }
 
 /* So many bytes of what was held first are taken. Returns 0; -1 when the rest cannot be read. */
@@ -1652,14 +1666,30 @@ MYSQL_INLINE int mysql_held_taken(struct dbps_record *r, __u32 n)
 	return 0;
 }
 
+/* At what packets lie in. Returns 1 when there is nothing more to do. */
+MYSQL_INLINE int mysql_request_frame(struct mysql_feed *f)
+{
+	if (mysql_unlikely(mysql_holds_frame(f->r)))
+		return mysql_hold_rest(f);
+	/* Behind a Quit nothing is a packet. */
+	if (mysql_unlikely(f->r->s.phase == DBPS_PHASE_CLOSED)) {
+		f->pos = f->whole;
+		return 1;
+	}
+	return mysql_feed_outer(f, true) < 0;
+}
+
 /* A header, or a piece of a request. Returns 1 when there is nothing more to do. */
 MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f, bool held)
 {
 	struct dbps_stream *in = &f->r->s.in;
 	int n;
 
-	if (f->pos >= f->total)
-		return f->pos >= f->whole || held || mysql_feed_outer(f, true) < 0;
+	if (f->pos >= f->total) {
+		if (f->pos >= f->whole || held)
+			return 1;
+		return mysql_request_frame(f);
+	}
 	if (!held && !in->left && !in->hdr_have && !in->full &&
 	    mysql_unlikely(mysql_holds(&f->r->s)))
 		return mysql_hold_rest(f);
@@ -1692,6 +1722,24 @@ static int mysql_request_loop(__u32 i, struct mysql_feed *f)
 }
 
 /*
+ * A piece of the packets in a frame that was held. What is not taken of them yet is still to come;
+ * behind the last of them the frame's end is taken as well, as the server is done with it.
+ */
+MYSQL_INLINE void mysql_take_framed(struct mysql_feed *f)
+{
+	struct dbps_outer *o = &f->r->my.outer_in;
+	__u32 n;
+
+	mysql_request_piece(f, true);
+	o->left += f->total - f->pos;
+	if (o->left)
+		return;
+	n = o->tail < f->whole - f->pos ? o->tail : f->whole - f->pos;
+	o->tail -= n;
+	f->pos += n;
+}
+
+/*
  * The server comes to what it has read ahead: a header of it, or a piece. No more of a request is
  * kept than the struct has room for, as the kernel does not know the map's larger value here.
  * Returns 0; -1 when what is there is not what was read, or what came before it is not followed.
@@ -1704,10 +1752,15 @@ DBPS_STEP_FN int mysql_take_held(struct dbps_record *r)
 	if (!r || r->s.phase == DBPS_PHASE_UNFRAMED)
 		return -1;
 	f.span.base = (__typeof__(f.span.base))(unsigned long)r->my.held[0].base;
-	f.whole = f.total = r->my.held[0].len;
-	if (dbps_span_read(&f.span, 0, &first, 1) || first != r->my.held[0].first)
+	f.whole = r->my.held[0].len;
+	f.total = mysql_total(r, 0, f.whole);
+	if (dbps_span_read(&f.span, 0, &first, 1) || first != r->my.held[0].first ||
+	    (!f.total && mysql_feed_outer(&f, true) < 0))
 		return -1;
-	mysql_request_piece(&f, true);
+	if (r->s.flags & DBPS_OB20 && f.pos < f.total)
+		mysql_take_framed(&f);
+	else if (f.pos < f.total)
+		mysql_request_piece(&f, true);
 	return f.pos ? mysql_held_taken(r, f.pos) : -1;
 }
 
@@ -2077,6 +2130,13 @@ MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
 	return 0;
 }
 
+/* Whether the answer is all sent, with the frame that it is in. */
+MYSQL_INLINE bool mysql_has_answered(const struct dbps_record *r)
+{
+	return !mysql_is_busy(&r->s) &&
+	       (!(r->s.flags & DBPS_OB20) || !mysql_outer_is_open(&r->my.outer_out));
+}
+
 /* The server has answered, and comes to the next of what it has read ahead. Returns 1 when there is
  * nothing more to do. */
 MYSQL_INLINE int mysql_answer_held(struct mysql_feed *f)
@@ -2113,7 +2173,7 @@ MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 	struct dbps_stream *out = &f->r->s.out;
 	int n;
 
-	if (mysql_unlikely(f->r->s.flags & DBPS_HELD) && !mysql_is_busy(&f->r->s))
+	if (mysql_unlikely(f->r->s.flags & DBPS_HELD) && mysql_has_answered(f->r))
 		return mysql_answer_held(f);
 	if (f->pos >= f->total) {
 		if (f->pos >= f->whole)

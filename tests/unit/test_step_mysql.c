@@ -1369,6 +1369,64 @@ static void test_oceanbase_frames(void **state)
 	}
 }
 
+/* As two threads of one server do: one reads the next request before the tap of the other sees the
+ * answer's end. */
+static void test_frames_read_ahead_wait_for_their_turn(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 240; cut++) {
+		login(&t, CAPS_PLAIN, "alice@test", "shop");
+		r = play(&t, cut);
+		t.n = 0;
+		FRAME(&t, '<', 2, NULL, "\x06\0\0\0\x03use b");
+		FRAME(&t, '<', 2, "some", "\x02\0\0\0\x03q");
+		FRAME(&t, '<', 2, NULL, "\5\0\0\0\x19\1\0\0\0\2\0\0\0\x03r");
+		play_on(r, &t, cut);
+		assert_int_equal(r->s.sequence, 1);
+		assert_int_equal(r->request.body[1], 'u');
+		assert_true(r->s.flags & DBPS_HELD);
+		t.n = 0;
+		FRAME(&t, '>', 2, "extra", "\7\0\0\1" OK);
+		play_on(r, &t, cut);
+		assert_int_equal(r->s.sequence, 2);
+		assert_int_equal(r->request.body[1], 'q');
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_memory_equal(r->s.db, "b", 1);
+		t.n = 0;
+		FRAME(&t, '>', 0, NULL, "\7\0\0\1\0\0");
+		FRAME(&t, '>', 2, NULL, "\0\2\0\0\0");
+		play_on(r, &t, cut);
+		assert_int_equal(r->s.sequence, 4); /* Close has no answer */
+		assert_int_equal(r->request.body[1], 'r');
+		assert_false(r->s.flags & (DBPS_HELD | DBPS_SENT));
+		assert_int_equal(n_broken + n_resyncs, 0);
+		free(r);
+	}
+}
+
+static void test_behind_a_quit_nothing_is_a_frame(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 60; cut++) {
+		login(&t, CAPS_PLAIN, "alice@test", "shop");
+		r = play(&t, cut);
+		t.n = 0;
+		FRAME(&t, '<', 2, NULL, "\1\0\0\0\1");
+		memset(t.move[0].bytes + t.move[0].n, 0, 50);
+		t.move[0].n += 50;
+		play_on(r, &t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_CLOSED);
+		assert_int_equal(n_broken, 0);
+		free(r);
+	}
+}
+
 /* Only the first request of a session tells, and none of a server that reads headers apart. */
 static void test_frames_are_told_by_the_first_request(void **state)
 {
@@ -1566,6 +1624,8 @@ int main(void)
 		cmocka_unit_test(test_text_that_was_held_in_part_has_no_gap),
 		cmocka_unit_test(test_compression_begins_once),
 		cmocka_unit_test(test_frames_are_told_by_the_first_request),
+		cmocka_unit_test(test_frames_read_ahead_wait_for_their_turn),
+		cmocka_unit_test(test_behind_a_quit_nothing_is_a_frame),
 		cmocka_unit_test(test_compressed_packets),
 		cmocka_unit_test(test_oceanbase_frames),
 		cmocka_unit_test(test_requests_read_ahead_wait_for_their_turn),
