@@ -54,6 +54,7 @@ static struct {
 	enum moment closes_at;
 	bool vanishes;	   /* closes without the kernel settling it */
 	bool next_at_once; /* another statement follows the end */
+	int told_late;	   /* the session is seen to be over so many waits before its end is told */
 	int link_error;
 	int ping_error;
 	int query_over; /* so many KILL QUERY ID find nothing */
@@ -260,7 +261,7 @@ int dbps_kernel_watch_wait(struct dbps_kernel *kernel, __u64 cookie, __u32 actio
 
 	if (dbps_kernel_watch_get(kernel, cookie, action, ret) < 0)
 		return -ENOENT;
-	if (ret->settled_ns)
+	if (ret->settled_ns && world.told_late-- <= 0)
 		return 0;
 	nanosleep(&pause, NULL);
 	return -ETIMEDOUT;
@@ -741,6 +742,16 @@ static void an_end_that_cannot_be_read_is_confirmed_as_such(void **state)
 	world.ends_at = WHEN_KILLED;
 	world.ends_with = 0;
 	check_query(DBPS_KILL_CONFIRMED, "cannot be read", "query_id KILL QUERY ID");
+}
+
+static void an_end_that_cannot_be_read_and_is_told_late_is_so_too(void **state)
+{
+	(void)state;
+	world.session.phase = DBPS_PHASE_UNFRAMED;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = 0;
+	world.told_late = 2;
+	check_query(DBPS_KILL_CONFIRMED, "cannot be read", "query_id KILL QUERY ID query_id");
 }
 
 static void query_ids_that_pass_by_lead_to_a_kill_by_connection(void **state)
@@ -1279,6 +1290,7 @@ int main(void)
 		TEST(an_end_without_an_error_is_not_confirmed),
 		TEST(an_end_with_another_error_is_not_confirmed),
 		TEST(an_end_that_cannot_be_read_is_confirmed_as_such),
+		TEST(an_end_that_cannot_be_read_and_is_told_late_is_so_too),
 		TEST(query_ids_that_pass_by_lead_to_a_kill_by_connection),
 		TEST(a_query_id_that_two_connections_have_leads_to_a_kill_by_connection),
 		TEST(other_engines_are_pinged_before_they_kill),

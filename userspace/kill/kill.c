@@ -449,8 +449,10 @@ void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_
 		kill->cancel.settled_ns = dbps_clock_ns();
 		return;
 	}
-	if (!kill->target.connection && now->sequence != kill->target.session.sequence)
-		return; /* its end is about to be told */
+	/* Its end is about to be told; what tells how far its answer was followed is kept. */
+	if (!kill->target.connection &&
+	    (now->sequence != kill->target.session.sequence || !dbps_session_executes(now)))
+		return;
 	kill->target.session = *now;
 	if (kill->again && !kill->target.connection && dbps_session_executes(now) &&
 	    dbps_clock_ns() - kill->acted_ns >= AGAIN_NS)
