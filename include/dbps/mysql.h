@@ -1301,10 +1301,11 @@ MYSQL_INLINE bool mysql_outer_is_whole(const struct dbps_session *s, const struc
 	return !(o->hdr[23] & MYSQL_OB20_EXTRA) || o->have >= MYSQL_OB20_HEADER + 4;
 }
 
-/* Whether some of an outer packet is still to come. */
+/* Whether some of an outer packet is still to come. One branch: each more is another way that the
+ * kernel's verifier follows to its end. */
 MYSQL_INLINE bool mysql_outer_is_open(const struct dbps_outer *o)
 {
-	return o->have || o->skip || o->left || o->tail;
+	return (o->have | o->skip | o->left | o->tail) != 0;
 }
 
 /* Behind an OceanBase header. Negative: that is none. */
@@ -1722,17 +1723,16 @@ static int mysql_request_loop(__u32 i, struct mysql_feed *f)
 }
 
 /*
- * A piece of the packets in a frame that was held. What is not taken of them yet is still to come;
- * behind the last of them the frame's end is taken as well, as the server is done with it.
+ * A piece was taken of a frame that was held. What was not of its packets is still to come; behind
+ * the last of them the frame's end is taken as well, as the server is done with it.
  */
-MYSQL_INLINE void mysql_take_framed(struct mysql_feed *f)
+MYSQL_INLINE void mysql_framed_taken(struct mysql_feed *f)
 {
 	struct dbps_outer *o = &f->r->my.outer_in;
 	__u32 n;
 
-	mysql_request_piece(f, true);
 	o->left += f->total - f->pos;
-	if (o->left)
+	if (o->left | o->skip)
 		return;
 	n = o->tail < f->whole - f->pos ? o->tail : f->whole - f->pos;
 	o->tail -= n;
@@ -1757,10 +1757,10 @@ DBPS_STEP_FN int mysql_take_held(struct dbps_record *r)
 	if (dbps_span_read(&f.span, 0, &first, 1) || first != r->my.held[0].first ||
 	    (!f.total && mysql_feed_outer(&f, true) < 0))
 		return -1;
-	if (r->s.flags & DBPS_OB20 && f.pos < f.total)
-		mysql_take_framed(&f);
-	else if (f.pos < f.total)
+	if (f.pos < f.total)
 		mysql_request_piece(&f, true);
+	if (r->s.flags & DBPS_OB20)
+		mysql_framed_taken(&f);
 	return f.pos ? mysql_held_taken(r, f.pos) : -1;
 }
 
@@ -2130,11 +2130,10 @@ MYSQL_INLINE int mysql_answer_piece(struct mysql_feed *f)
 	return 0;
 }
 
-/* Whether the answer is all sent, with the frame that it is in. */
+/* Whether the answer is all sent, with the frame that it is in, if it is in one. */
 MYSQL_INLINE bool mysql_has_answered(const struct dbps_record *r)
 {
-	return !mysql_is_busy(&r->s) &&
-	       (!(r->s.flags & DBPS_OB20) || !mysql_outer_is_open(&r->my.outer_out));
+	return !mysql_outer_is_open(&r->my.outer_out) && !mysql_is_busy(&r->s);
 }
 
 /* The server has answered, and comes to the next of what it has read ahead. Returns 1 when there is
