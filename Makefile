@@ -219,9 +219,9 @@ VM_TESTS ?= kill. cancel. drain. link. sessions. paired_list. wait. tls.hidden_ 
 	where.a_ where.kill where.dbps where.errors where.limits where.many_at where.order where.what where.who where.selects
 VM_MACHINES ?= 2
 
-test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU; VM_TESTS=all, or "postgres. tls." (root, x86_64)
+test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's kernel in QEMU; VM_TESTS=all, or "postgres. tls."; VM_PACKAGES="A.deb B.deb": on that kernel (root, x86_64)
 	$(Q)scripts/install-deps.sh test vm
-	$(Q)tests/vm/kernel.sh $(BUILD)/vm
+	$(Q)tests/vm/kernel.sh $(BUILD)/vm $(VM_PACKAGES)
 	$(Q)BUILD=$(BUILD) DBPS_TEST_SLOWNESS=10 tests/vm/parts.sh $(VM_MACHINES) \
 		/usr/bin/python3 tests/integration/run.py --again 4 $(filter-out all,$(VM_TESTS))
 

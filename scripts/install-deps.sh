@@ -19,7 +19,7 @@ packages_of() {
 	build) echo "${build[@]}" ;;
 	demo) echo "${build[@]}" "${server[@]}" ;;
 	test) echo "${build[@]}" "${server[@]}" "${tests[@]}" ;;
-	vm) echo qemu-system-x86 busybox-static cpio ;; # and a kernel: tests/vm/kernel.sh
+	vm) echo qemu-system-x86 busybox-static cpio kmod xz-utils zstd ;; # and a kernel: tests/vm/kernel.sh
 	fuzz) echo "${build[@]}" libclang-rt-14-dev libcmocka-dev python3 ;;
 	bench) echo "${build[@]}" "${server[@]}" "${tests[@]}" sysbench ;;
 	check) echo "${build[@]}" libcmocka-dev clang-format clang-tidy cppcheck shellcheck groff-base ;;
