@@ -660,43 +660,113 @@ PGSQL_INLINE int pgsql_rest(struct dbps_record *r)
 	return pgsql_requests(r, &held, r->pg.held_len);
 }
 
-/* A Query of at most so many bytes, its NUL included, is read at once, over the stack: see
- * mysql_read_request(). */
-#define PGSQL_SHORT_QUERY (MYSQL_SHORT_REQUEST - 1)
+/* A call of at most so many bytes, and in it a text of so many, its NUL included, is read at once,
+ * over the stack: see mysql_read_request(). */
+#define PGSQL_SHORT_CALL 240
+#define PGSQL_SHORT_TEXT (MYSQL_SHORT_REQUEST - 1)
 
-/* The message as it lies on the wire, its text where the record has it: one byte behind a multiple
- * of eight. */
-struct pgsql_short_query {
-	__u8 pad[4];
-	__u8 type;
-	__u8 len[3]; /* and one more */
-	struct mysql_short_request text;
+/* The call's bytes begin four bytes behind the first of these, so that the text of its first
+ * message lies as the record has it: one byte behind a multiple of eight. A look may go behind the
+ * end. */
+struct pgsql_short_call {
+	__u64 words[(4 + PGSQL_SHORT_CALL + 28) / 8];
 };
 
-/* Take a call's n bytes that are one Query. Returns 1 when they are. */
-DBPS_STEP_FN int pgsql_take_query(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+PGSQL_INLINE __u8 *pgsql_short_bytes(struct pgsql_short_call *call)
 {
-	struct pgsql_short_query q;
-	__u8 *text = (__u8 *)&q.text;
-	__u64 *to;
+	return (__u8 *)call->words + 4;
+}
+
+/* Whether these n bytes are an Execute of the unnamed portal and a Sync, or also a Describe before
+ * them. */
+PGSQL_INLINE bool pgsql_is_execute(const __u8 *b, __u32 n)
+{
+	if (n == 22) {
+		if (!pgsql_is(b, "D\0\0\0\6P"))
+			return false;
+		b += 7;
+		n -= 7;
+	}
+	return n == 15 && pgsql_is(b, "E\0\0\0\11") && pgsql_begins(b + 10, "S\0\0\0\4", 5);
+}
+
+/*
+ * Whether the bytes from `at` to n are a Bind of the unnamed portal and what executes it. Returns
+ * the statement that is bound, of which only the unnamed one is known behind a Parse; or 0.
+ */
+PGSQL_INLINE __u32 pgsql_bind_and_execute(const __u8 *b, __u64 at, __u32 n)
+{
+	const __u8 *bind;
+	__u64 end;
+	__u32 len;
+
+	MYSQL_SAME(at);
+	if (at > PGSQL_SHORT_CALL || at + 8 > n)
+		return 0;
+	bind = b + at;
+	len = pgsql_u32(bind + 1);
+	if (bind[0] != 'B' || bind[5] || len < 6 || len > n)
+		return 0;
+	end = at + 1 + len;
+	MYSQL_SAME(end);
+	if (end > PGSQL_SHORT_CALL || end > n || !pgsql_is_execute(b + end, n - (__u32)end))
+		return 0;
+	if (at)
+		return bind[6] ? 0 : PGSQL_UNNAMED;
+	return (__u32)pgsql_name((const struct dbps_pgsql_head *)(b + 5), len - 4, 1);
+}
+
+/* The text of a call's first message, of at most PGSQL_SHORT_TEXT bytes, becomes the record's. */
+PGSQL_INLINE void pgsql_take_text(struct dbps_record *r, struct pgsql_short_call *call, __u32 len)
+{
+	const __u64 *from = call->words + 1;
+	__u64 *to = (__u64 *)r->request.body;
+
+	*(__u8 *)(call->words + 1) = *pgsql_short_bytes(call);
+	for (int i = 0; i < MYSQL_SHORT_REQUEST / 16; i++)
+		to[i] = from[i];
+	if (len > MYSQL_SHORT_REQUEST / 2) {
+		for (int i = MYSQL_SHORT_REQUEST / 16; i < MYSQL_SHORT_REQUEST / 8; i++)
+			to[i] = from[i];
+	}
+	r->request.have = len;
+	r->request.len = len;
+}
+
+/* What a call has that is an everyday one. */
+#define PGSQL_TAKEN(type, statement) ((__u64)(type) << 32 | (statement))
+
+/*
+ * Take a call's n bytes that are one Query, or a Bind with what executes it, or that behind a Parse
+ * of the unnamed statement. Returns PGSQL_TAKEN() of the first message's type and the statement
+ * that is bound; 0: it is anything else, and nothing was taken.
+ */
+DBPS_STEP_FN __u64 pgsql_take_call(struct dbps_record *r, const struct dbps_span *span, __u32 n)
+{
+	struct pgsql_short_call call;
+	__u8 *b = pgsql_short_bytes(&call);
+	__u32 len, bound = 0;
+	__u8 type;
 
 	if (!r || !span || n < 6)
 		return 0;
 	MYSQL_SAME(n);
-	if (n > 5 + PGSQL_SHORT_QUERY || dbps_span_read(span, 0, &q.type, n))
+	if (n > PGSQL_SHORT_CALL || dbps_span_read(span, 0, b, n))
 		return 0;
-	if (q.type != 'Q' || pgsql_u32(q.len) != n - 1)
-		return 0;
-	__builtin_memcpy(r->s.in.hdr, q.len, 4);
-	text[0] = 'Q';
-	to = (__u64 *)r->request.body;
-	for (int i = 0; i < MYSQL_SHORT_REQUEST / 16; i++)
-		to[i] = q.text.half[0][i];
-	if (n > 4 + MYSQL_SHORT_REQUEST / 2) {
-		for (int i = 0; i < MYSQL_SHORT_REQUEST / 16; i++)
-			to[MYSQL_SHORT_REQUEST / 16 + i] = q.text.half[1][i];
+	type = b[0];
+	if (type == 'B') {
+		bound = pgsql_bind_and_execute(b, 0, n);
+		return bound ? PGSQL_TAKEN(type, bound) : 0;
 	}
-	return 1;
+	len = pgsql_u32(b + 1);
+	if (len < 5 || len > 4 + PGSQL_SHORT_TEXT)
+		return 0;
+	if (type == 'P' && !b[5])
+		bound = pgsql_bind_and_execute(b, 1 + len, n);
+	if (!bound && (type != 'Q' || len != n - 1))
+		return 0;
+	pgsql_take_text(r, &call, len - 3);
+	return PGSQL_TAKEN(type, bound);
 }
 
 /* The state bytes of struct dbps_pgsql, from `waits` to `ahead`. */
@@ -705,25 +775,43 @@ PGSQL_INLINE bool pgsql_at_rest(const struct dbps_pgsql *pg)
 	return !(pg->waits | pg->extended | pg->skips | pg->asked | pg->ahead) && !pg->held_len;
 }
 
+/* A portal without a name was bound to a statement and executed, up to the Sync. */
+PGSQL_INLINE void pgsql_bound_and_executed(struct dbps_record *r, __u32 statement)
+{
+	r->pg.bound = statement;
+	r->pg.waits = 1;
+	pgsql_begin(r, COM_STMT_EXECUTE);
+	pgsql_show(r, statement);
+}
+
 /*
- * The everyday request: one short Query while nothing is under way. Does what pgsql_requests()
- * would, in fewer lines of code and data; false when the call is anything else.
+ * The everyday request, while nothing is under way: a short call that has all of a statement. Does
+ * what pgsql_requests() would, in fewer lines of code and data; false when the call is anything
+ * else.
  */
 PGSQL_INLINE bool pgsql_everyday_request(struct dbps_record *r, const struct dbps_span *span,
 					 __u32 n)
 {
 	struct dbps_stream *in = &r->s.in;
+	__u64 taken;
 
-	if (r->s.phase != DBPS_PHASE_IDLE || in->left || in->hdr_have ||
-	    n > 5 + PGSQL_SHORT_QUERY || !pgsql_at_rest(&r->pg) ||
-	    pgsql_take_query(r, span, n) != 1)
+	if (r->s.phase != DBPS_PHASE_IDLE || in->left || in->hdr_have || n > PGSQL_SHORT_CALL ||
+	    !pgsql_at_rest(&r->pg))
 		return false;
-	in->seq = 'Q';
-	in->got = n - 5;
+	taken = pgsql_take_call(r, span, n);
+	if (!taken)
+		return false;
 	in->skip = 0;
-	r->request.have = n - 4;
-	r->request.len = n - 4;
-	pgsql_query(r);
+	if (taken >> 32 == 'Q') {
+		pgsql_query(r);
+		return true;
+	}
+	if (taken >> 32 == 'P') {
+		r->pg.unnamed = 1;
+		r->pg.parsed = PGSQL_UNNAMED;
+		r->pg.parses++;
+	}
+	pgsql_bound_and_executed(r, (__u32)taken);
 	return true;
 }
 

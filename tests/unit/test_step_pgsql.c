@@ -917,6 +917,103 @@ static void test_everyday_statement(void **state)
 	free(r);
 }
 
+static void feed(struct dbps_record *r, const uint8_t *bytes, size_t n, size_t cut)
+{
+	for (size_t at = 0; at < n; at += cut) {
+		struct dbps_span span = {bytes + at};
+
+		__u32 piece = (__u32)(n - at < cut ? n - at : cut);
+
+		assert_int_equal(to_the_end(r, pgsql_received(r, &span, piece)), 0);
+	}
+}
+
+#define BIND	 "B\0\0\0\17\0s1\0\0\0\0\0\0\0\0"
+#define BIND_IT	 "B\0\0\0\14\0\0\0\0\0\0\0\0"
+#define DESCRIBE "D\0\0\0\6P\0"
+#define EXECUTE	 "E\0\0\0\11\0\0\0\0\0"
+#define SYNC	 "S\0\0\0\4"
+#define PARSE	 "P\0\0\0\16\0select\0\0\0"
+
+/* What drivers send for a statement with parameters: all of it in one call. */
+static void test_everyday_execute(void **state)
+{
+	struct dbps_record *r = new_record();
+	const struct dbps_pgsql_head name = {"s1"};
+	const __u32 s1 = (__u32)pgsql_name(&name, sizeof(name), 0);
+
+	(void)state;
+	r->s.phase = DBPS_PHASE_IDLE;
+	/* Without its end, with more behind it, with a portal of a name, too short for a name. */
+	assert_false(EVERYDAY_REQUEST(r, BIND));
+	assert_false(EVERYDAY_REQUEST(r, BIND DESCRIBE EXECUTE));
+	assert_false(EVERYDAY_REQUEST(r, BIND EXECUTE SYNC SYNC));
+	assert_false(EVERYDAY_REQUEST(r, BIND EXECUTE EXECUTE SYNC));
+	assert_false(EVERYDAY_REQUEST(r, "B\0\0\0\15p\0\0\0\0\0\0\0\0" EXECUTE SYNC));
+	assert_false(EVERYDAY_REQUEST(r, "B\0\0\0\5\0" EXECUTE SYNC));
+	assert_false(EVERYDAY_REQUEST(r, BIND "D\0\0\0\7Ss\0" EXECUTE SYNC));
+	/* The Parse of a named statement, whose text is kept; a Parse before a Bind of another one.
+	 */
+	assert_false(EVERYDAY_REQUEST(r, "P\0\0\0\21s\0select\0\0\0\0\0" BIND_IT EXECUTE SYNC));
+	assert_false(EVERYDAY_REQUEST(r, PARSE BIND EXECUTE SYNC));
+	assert_int_equal(r->s.sequence, 0);
+	assert_int_equal(r->pg.parses, 0);
+
+	assert_true(EVERYDAY_REQUEST(r, BIND DESCRIBE EXECUTE SYNC));
+	assert_int_equal(r->s.command, COM_STMT_EXECUTE);
+	assert_int_equal(r->s.flags & (DBPS_EXECUTES | DBPS_HAS_TEXT), DBPS_EXECUTES);
+	assert_int_equal(r->s.stmt_id, s1);
+	assert_true(EVERYDAY_ANSWER(r, "2\0\0\0\4T\0\0\0\6\0\0C\0\0\0\6A\0Z\0\0\0\5I"));
+
+	assert_true(EVERYDAY_REQUEST(r, PARSE BIND_IT EXECUTE SYNC));
+	assert_int_equal(r->s.sequence, 2);
+	assert_string_equal(shown_text(r), "select");
+	assert_int_equal(r->pg.parses, 1);
+	assert_true(EVERYDAY_ANSWER(r, "1\0\0\0\0042\0\0\0\4C\0\0\0\6A\0Z\0\0\0\5I"));
+	assert_int_equal(r->pg.parses, 0);
+	/* The unnamed statement is still there. */
+	assert_true(EVERYDAY_REQUEST(r, BIND_IT EXECUTE SYNC));
+	assert_string_equal(shown_text(r), "select");
+	free(r);
+}
+
+/* Each call that is taken at once leaves the session as its bytes one by one do. */
+static void test_everyday_execute_cut(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t n;
+	} calls[] = {
+#define CALL(s) {s, sizeof(s) - 1}
+		CALL(BIND DESCRIBE EXECUTE SYNC),	   CALL(BIND EXECUTE SYNC),
+		CALL(PARSE BIND_IT DESCRIBE EXECUTE SYNC), CALL(PARSE BIND_IT EXECUTE SYNC),
+		CALL(BIND_IT DESCRIBE EXECUTE SYNC),
+#undef CALL
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		struct dbps_record *whole = new_record(), *cut = new_record();
+
+		whole->s.phase = cut->s.phase = DBPS_PHASE_IDLE;
+		assert_true(is_everyday_request(whole, calls[i].bytes, calls[i].n));
+		feed(cut, (const uint8_t *)calls[i].bytes, calls[i].n, 1);
+		assert_memory_equal(whole->request.body, cut->request.body, cut->request.have);
+		assert_int_equal(whole->s.flags, cut->s.flags);
+		assert_int_equal(whole->s.command, cut->s.command);
+		assert_int_equal(whole->s.sequence, cut->s.sequence);
+		assert_int_equal(whole->s.stmt_id, cut->s.stmt_id);
+		assert_int_equal(whole->s.text_len, cut->s.text_len);
+		assert_int_equal(whole->request.have, cut->request.have);
+		assert_int_equal(whole->pg.bound, cut->pg.bound);
+		assert_int_equal(whole->pg.parses, cut->pg.parses);
+		assert_int_equal(whole->pg.parsed, cut->pg.parsed);
+		assert_memory_equal(&whole->pg.waits, &cut->pg.waits, 5);
+		free(whole);
+		free(cut);
+	}
+}
+
 static void test_bad_messages(void **state)
 {
 	static const uint8_t short_length[] = "Q\0\0\0\3";
@@ -937,17 +1034,6 @@ static void test_bad_messages(void **state)
 	assert_int_equal(pgsql_received(r, &span, 6), 0);
 	assert_int_equal(pgsql_received(r, &span, 6), -1);
 	free(r);
-}
-
-static void feed(struct dbps_record *r, const uint8_t *bytes, size_t n, size_t cut)
-{
-	for (size_t at = 0; at < n; at += cut) {
-		struct dbps_span span = {bytes + at};
-
-		__u32 piece = (__u32)(n - at < cut ? n - at : cut);
-
-		assert_int_equal(to_the_end(r, pgsql_received(r, &span, piece)), 0);
-	}
 }
 
 /* All is read before anything is answered, and answered in one call. */
@@ -1063,6 +1149,8 @@ int main(void)
 		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_joined_in_an_answer),
 		cmocka_unit_test(test_everyday_statement),
+		cmocka_unit_test(test_everyday_execute),
+		cmocka_unit_test(test_everyday_execute_cut),
 		cmocka_unit_test(test_bad_messages),
 		cmocka_unit_test(test_pooler_reads_ahead),
 		cmocka_unit_test(test_short_messages),
