@@ -33,12 +33,18 @@ static __always_inline void thread_begin(struct dbps_record *r)
 	r->begun.write_bytes = task->ioac.write_bytes;
 }
 
+/* An int, a byte in Linux 7.2: a read of another size than the field's is for no load instruction. */
+static __always_inline bool thread_on_cpu(struct task_struct *task)
+{
+	return BPF_CORE_READ_BITFIELD(task, on_cpu);
+}
+
 static __always_inline __u8 thread_state(struct task_struct *task)
 {
 	unsigned int state = task->__state;
 
 	if (!state)
-		return task->on_cpu ? DBPS_THREAD_RUNS : DBPS_THREAD_READY;
+		return thread_on_cpu(task) ? DBPS_THREAD_RUNS : DBPS_THREAD_READY;
 	if (state & STATE_STOPPED)
 		return DBPS_THREAD_STOPPED;
 	if (BPF_CORE_READ_BITFIELD(task, in_iowait))
