@@ -191,4 +191,16 @@ void kernel_watches_clear(struct dbps_kernel *kernel);
 /** @brief An entry of this session was settled, or tells more: wake those who wait. */
 void kernel_watches_wake(struct dbps_kernel *kernel, __u64 cookie);
 
+/** @brief From now on keep what libbpf complains of first, and log all that it says. */
+void kernel_refusal_begin(void);
+
+/**
+ * @brief Why the programs could not be loaded or attached, in one sentence: what rights are needed,
+ * what this kernel lacks, or what was refused and for what reason.
+ * @param r Negative errno.
+ * @param verdict What the verifier said of the program that it refused; "" when it said nothing.
+ * @return Owned by the caller (free()); NULL: no memory.
+ */
+char *kernel_refusal(int r, const char *verdict);
+
 #endif

@@ -91,18 +91,6 @@ __attribute__((format(printf, 3, 4))) static int say_why(char **ret_why, int r, 
 	return r;
 }
 
-static int libbpf_log(enum libbpf_print_level level, const char *format, va_list args)
-{
-	char line[512];
-
-	if (level == LIBBPF_DEBUG)
-		return 0;
-	vsnprintf(line, sizeof(line), format, args);
-	line[strcspn(line, "\n")] = 0;
-	dbps_log(LOG_DEBUG, "%s", line);
-	return 0;
-}
-
 /* FNV-1a of the BPF object: pins of another build are not taken over. */
 static __u64 build_digest(void)
 {
@@ -335,28 +323,6 @@ static int take_progs(struct dbps_kernel *kernel, struct dbps_bpf *skel)
 	return 0;
 }
 
-/* What keeps a kernel from loading the programs, in words. */
-static int refuse_load(int r, char **ret_why)
-{
-	_cleanup_free_ char *lockdown = NULL;
-	_cleanup_fclose_ FILE *f = fopen("/sys/kernel/security/lockdown", "re");
-	size_t size = 0;
-
-	if (f && getline(&lockdown, &size, f) > 0)
-		lockdown[strcspn(lockdown, "\n")] = 0;
-	if (r == -EPERM || r == -EACCES)
-		return say_why(
-			ret_why, r,
-			"this kernel refuses the BPF programs (%s%s%s): dbpsd needs root, or "
-			"CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_PTRACE",
-			strerror(-r), lockdown ? "; lockdown " : "", lockdown ?: "");
-	return say_why(
-		ret_why, r == -ENOMEM ? r : -EOPNOTSUPP,
-		"this kernel cannot run the BPF programs (%s): Linux 5.17 or newer with BTF is "
-		"needed; `dbps doctor` tells what is missing",
-		strerror(-r));
-}
-
 static long long clock_us(clockid_t clock)
 {
 	struct timespec now;
@@ -365,10 +331,13 @@ static long long clock_us(clockid_t clock)
 	return (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* BPF_LOG_STATS in the kernel's linux/bpf_verifier.h: what the verifier did, in three lines. A load
- * fails when they do not fit; what it refuses comes before them. */
+/* BPF_LOG_STATS in the kernel's linux/bpf_verifier.h: what the verifier did, in three or four
+ * lines. A load fails when they do not fit; what it refuses comes before them. */
 #define VERIFIER_STATS	     4
 #define VERIFIER_STATS_BYTES 65536
+
+/* Bytes of what it says of a refusal that are told. */
+#define VERDICT_MAX 300
 
 /* The number behind a word in what the verifier says; 0: none is there. */
 static unsigned long long stat_behind(const char *stats, const char *word)
@@ -388,7 +357,7 @@ static void tell_verified(const struct dbps_bpf *skel, const char *stats)
 	{
 		if (!bpf_program__autoload(prog))
 			continue;
-		instructions = stat_behind(at, "processed ");
+		instructions = stat_behind(at, "\nprocessed ");
 		us = stat_behind(at, "verification time ");
 		dbps_log(LOG_INFO, "BPF program %s: verified %llu instructions in %llu us",
 			 bpf_program__name(prog), instructions, us);
@@ -399,8 +368,32 @@ static void tell_verified(const struct dbps_bpf *skel, const char *stats)
 	dbps_log(LOG_INFO, "BPF programs: verified %llu instructions in %llu us", all, all_us);
 }
 
+/*
+ * What the verifier said of the program that it refused, the end of it in one line; "" when it said
+ * nothing, or refused none. Programs load in their order: behind that one nothing was written.
+ */
+static void take_verdict(const char *stats, size_t n, char ret_verdict[VERDICT_MAX])
+{
+	const char *text = "", *end;
+	size_t len;
+
+	for (size_t i = 0; i < n && stats[i * VERIFIER_STATS_BYTES]; i++)
+		text = stats + i * VERIFIER_STATS_BYTES;
+	end = strstr(text, "verification time ");
+	len = end ? (size_t)(end - text) : strlen(text);
+	while (len && text[len - 1] == '\n')
+		len--;
+	if (len >= VERDICT_MAX) {
+		text += len - (VERDICT_MAX - 1);
+		len = VERDICT_MAX - 1;
+	}
+	for (size_t i = 0; i < len; i++)
+		ret_verdict[i] = text[i] == '\n' ? ' ' : text[i];
+	ret_verdict[len] = 0;
+}
+
 /* The verifier's time is most of what dbpsd takes to start. */
-static int load_timed(struct dbps_bpf *skel)
+static int load_timed(struct dbps_bpf *skel, char verdict[VERDICT_MAX])
 {
 	long long begin_us = clock_us(CLOCK_MONOTONIC);
 	long long used_us = clock_us(CLOCK_THREAD_CPUTIME_ID);
@@ -421,17 +414,26 @@ static int load_timed(struct dbps_bpf *skel)
 					 VERIFIER_STATS_BYTES);
 	}
 	r = dbps_bpf__load(skel);
-	if (r)
+	if (r) {
+		take_verdict(stats, n, verdict);
 		return r;
+	}
 	tell_verified(skel, stats);
 	dbps_log(LOG_INFO, "BPF programs: loaded in %lld us, %lld us of them on a processor",
 		 clock_us(CLOCK_MONOTONIC) - begin_us, clock_us(CLOCK_THREAD_CPUTIME_ID) - used_us);
 	return 0;
 }
 
+static int refuse_load(int r, const char *verdict, char **ret_why)
+{
+	*ret_why = kernel_refusal(r, verdict);
+	return r;
+}
+
 static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *options,
 		char **ret_why)
 {
+	char verdict[VERDICT_MAX] = "";
 	struct dbps_bpf *skel;
 	struct dbps_meta meta;
 	__u32 zero = 0;
@@ -439,14 +441,14 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 
 	tap = kernel_choose_tap();
 	if (tap < 0)
-		return refuse_load(tap, ret_why);
+		return refuse_load(tap, "", ret_why);
 	skel = dbps_bpf__open();
 	if (!skel)
 		return say_why(ret_why, -errno, "cannot open the BPF object: %s", strerror(errno));
 	select_tap(skel, (enum dbps_tap_kind)tap);
 	r = size_maps(skel, options);
 	if (!r)
-		r = load_timed(skel);
+		r = load_timed(skel, verdict);
 	if (!r)
 		r = take_maps(kernel, skel);
 	if (!r)
@@ -455,7 +457,7 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 		r = attach_all(kernel, skel, (enum dbps_tap_kind)tap);
 	dbps_bpf__destroy(skel);
 	if (r)
-		return refuse_load(r, ret_why);
+		return refuse_load(r, verdict, ret_why);
 	fill_meta(options, &meta);
 	meta.tap = (__u32)tap;
 	if (bpf_map_update_elem(kernel->map_fd[MAP_META], &zero, &meta, BPF_ANY))
@@ -747,7 +749,7 @@ int dbps_kernel_open(const struct dbps_kernel_options *options, struct dbps_kern
 
 	if (!kernel)
 		return say_why(ret_why, -ENOMEM, "out of memory");
-	libbpf_set_print(libbpf_log);
+	kernel_refusal_begin();
 	r = kernel_start(kernel, options, ret_why);
 	if (r) {
 		dbps_kernel_close(kernel);
