@@ -14,10 +14,8 @@
  */
 #include "link.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -26,17 +24,16 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/param.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "adopt.h"
 #include "cleanup.h"
 #include "client.h"
 #include "engine.h"
 #include "kernel/kernel.h"
+#include "limits.h"
 #include "log/log.h"
+#include "login.h"
 
-#define OPEN_TIMEOUT_NS	 3000000000ull
 #define QUERY_TIMEOUT_NS 5000000000ull
 #define PAUSE_MIN_MS	 1000
 #define PAUSE_MAX_MS	 60000
@@ -47,12 +44,7 @@ static const int adopt_again_ms[] = {1000, 5000, 30000, 120000, 600000};
 struct dbps_link {
 	int refs; /* atomic */
 	struct dbps_kernel *kernel;
-	pid_t pid;
-	char name[64];
-	uint16_t greeted_port;
-	struct dbps_listeners listeners;
-	char *user;
-	char *option_file; /* NULL: none */
+	struct dbps_login login; /* of the server */
 	pthread_t thread;
 	bool has_thread;
 	int stop_fd; /* readable once the link shall end; never read */
@@ -116,291 +108,6 @@ static void set_state(struct dbps_link *link, enum dbps_link_state state, const 
 
 /* --- opening --- */
 
-/*
- * The socket as the server's own mount namespace and root directory have it, opened by path only:
- * connecting to /proc/self/fd/N then reaches it, however long the path is and whatever links it
- * has.
- */
-static int open_socket_path(pid_t pid, const char *path)
-{
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC};
-	_cleanup_close_ int base = -1;
-	char dir[64];
-	long fd;
-
-	if (path[0] == '/')
-		how.resolve = RESOLVE_IN_ROOT;
-	snprintf(dir, sizeof(dir), "/proc/%d/%s", pid, path[0] == '/' ? "root" : "cwd");
-	base = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (base < 0)
-		return -errno;
-	fd = syscall(SYS_openat2, base, path, &how, sizeof(how));
-	return fd < 0 ? -errno : (int)fd;
-}
-
-/* 1: the listener belongs to systemd and was handed over (socket activation). */
-static bool is_server(const struct dbps_link *link, int fd)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return false;
-	return peer.pid == link->pid || peer.pid == 1;
-}
-
-static int open_unix(struct dbps_link *link, const struct dbps_listener *listener,
-		     struct dbps_client_target *target, struct dbps_client **ret_client,
-		     struct dbps_link_error *error)
-{
-	_cleanup_close_ int path_fd = -1;
-	struct dbps_client *client = NULL;
-	char path[sizeof(listener->path)];
-	int r;
-
-	snprintf(path, sizeof(path), "%s", listener->path);
-	if (path[0] != '@') {
-		path_fd = open_socket_path(link->pid, listener->path);
-		if (path_fd < 0) {
-			snprintf(error->text, sizeof(error->text), "%s", strerror(-path_fd));
-			return path_fd;
-		}
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
-	}
-	target->socket = path;
-	/* The option file is this root's to read, and names a user with a password. */
-	target->uid = target->option_file ? 0 : dbps_process_root(link->pid);
-	r = dbps_client_open(target, link->stop_fd, dbps_clock_ns() + OPEN_TIMEOUT_NS, &client,
-			     error);
-	target->socket = NULL;
-	if (r == 0 && !is_server(link, dbps_client_fd(client))) {
-		dbps_client_close(client);
-		snprintf(error->text, sizeof(error->text), "another process answers there");
-		return -ESTALE;
-	}
-	if (r == 0)
-		*ret_client = client;
-	return r;
-}
-
-static bool is_unspecified(const struct dbps_listener *listener)
-{
-	static const uint8_t zero[16];
-
-	return memcmp(listener->addr, zero, sizeof(zero)) == 0;
-}
-
-static int open_address(struct dbps_link *link, const char *address, uint16_t port,
-			struct dbps_client_target *target, struct dbps_client **ret_client,
-			struct dbps_link_error *error)
-{
-	int r;
-
-	target->host = address;
-	target->port = port;
-	r = dbps_client_open(target, link->stop_fd, dbps_clock_ns() + OPEN_TIMEOUT_NS, ret_client,
-			     error);
-	target->host = NULL;
-	return r;
-}
-
-/*
- * From inside the server's network namespace. A listener on [::] may take IPv4 too, and accounts
- * are made for 127.0.0.1 rather than for ::1.
- */
-static int open_tcp(struct dbps_link *link, const struct dbps_listener *listener,
-		    struct dbps_client_target *target, struct dbps_client **ret_client,
-		    struct dbps_link_error *error)
-{
-	int family = listener->family == DBPS_FAMILY_INET6 ? AF_INET6 : AF_INET;
-	char address[INET6_ADDRSTRLEN] = "127.0.0.1";
-	int r;
-
-	if (!is_unspecified(listener))
-		inet_ntop(family, listener->addr, address, sizeof(address));
-	r = open_address(link, address, listener->port, target, ret_client, error);
-	if (r == -EIO && family == AF_INET6 && is_unspecified(listener))
-		r = open_address(link, "::1", listener->port, target, ret_client, error);
-	return r;
-}
-
-static void describe(const struct dbps_link *link, const struct dbps_listener *listener,
-		     const char *before, const char *after, char *buf, size_t size)
-{
-	struct dbps_listeners one = {1, (struct dbps_listener *)listener};
-	char where[128];
-
-	dbps_listeners_format(&one, where, sizeof(where));
-	snprintf(buf, size, "%.80s over %s%s%.120s", before ? before : link->user, where,
-		 after ? ": " : "", after ? after : "");
-}
-
-/*
- * Where an account without a name exists, any user without an account of its own becomes that one,
- * which can do nothing: no link. Engines that do not tell are taken at their word.
- */
-static int refuse_anonymous(struct dbps_link *link, struct dbps_client **client,
-			    struct dbps_link_error *error)
-{
-	MYSQL_RES *result = NULL;
-	struct dbps_link_error ignored;
-	bool anonymous = false;
-	MYSQL_ROW row;
-
-	if (dbps_client_query(*client, "SELECT CURRENT_USER()", dbps_clock_ns() + OPEN_TIMEOUT_NS,
-			      &result, &ignored) == 0 &&
-	    result) {
-		row = mysql_fetch_row(result);
-		anonymous = row && row[0] && row[0][0] == '@';
-		mysql_free_result(result);
-	}
-	if (!anonymous)
-		return is_stopping(link) ? -ECANCELED : 0;
-	dbps_client_close(TAKE_PTR(*client));
-	snprintf(error->text, sizeof(error->text), "the server knows only an anonymous user");
-	return -EACCES;
-}
-
-/* The port that the other end of a connection knows the client by; 0: of a Unix socket. */
-static unsigned int local_port(int fd)
-{
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} own = {0};
-	socklen_t len = sizeof(own);
-
-	if (getsockname(fd, &own.any, &len) < 0)
-		return 0;
-	if (own.any.sa_family == AF_INET6)
-		return ntohs(own.v6.sin6_port);
-	return own.any.sa_family == AF_INET ? ntohs(own.v4.sin_port) : 0;
-}
-
-/*
- * A program that passes on what it is sent, to one server or another: the ids of its sessions are
- * not those that this connection ends up among, so that a kill would hit a stranger. The server at
- * the end has another client's port for it. One that does not tell is taken at its word.
- */
-static int refuse_relay(struct dbps_link *link, struct dbps_client **client,
-			struct dbps_link_error *error)
-{
-	unsigned int own = local_port(dbps_client_fd(*client)), told = own;
-	struct dbps_link_error ignored;
-	MYSQL_RES *result = NULL;
-	const char *port;
-	MYSQL_ROW row;
-
-	if (dbps_client_query(*client,
-			      "SELECT HOST FROM information_schema.PROCESSLIST"
-			      " WHERE ID = CONNECTION_ID()",
-			      dbps_clock_ns() + OPEN_TIMEOUT_NS, &result, &ignored) == 0 &&
-	    result) {
-		row = mysql_fetch_row(result);
-		port = row && row[0] ? strrchr(row[0], ':') : NULL;
-		if (port)
-			told = (unsigned int)strtoul(port + 1, NULL, 10);
-		mysql_free_result(result);
-	}
-	if (told == own)
-		return is_stopping(link) ? -ECANCELED : 0;
-	dbps_client_close(TAKE_PTR(*client));
-	snprintf(error->text, sizeof(error->text), "it is a proxy: another process is the server");
-	return -ESTALE;
-}
-
-/* The group of the option file for this server: its own, [dbps-NAME], where there is one. */
-static const char *option_group(const struct dbps_link *link, const char *option_file,
-				char group[static sizeof("dbps-") + sizeof(link->name)])
-{
-	_cleanup_fclose_ FILE *file = option_file ? fopen(option_file, "re") : NULL;
-	char line[256], wanted[sizeof("[dbps-]") + sizeof(link->name)];
-
-	snprintf(wanted, sizeof(wanted), "[dbps-%s]", link->name);
-	while (file && fgets(line, sizeof(line), file)) {
-		const char *at = line + strspn(line, " \t");
-
-		if (strncmp(at, wanted, strlen(wanted)) != 0)
-			continue;
-		sprintf(group, "dbps-%s", link->name);
-		return group;
-	}
-	return "dbps";
-}
-
-/* One way to log in. On success the link's text says which, on failure why not. */
-static int attempt(struct dbps_link *link, const struct dbps_listener *listener,
-		   const char *option_file, struct dbps_client **ret_client, char *text,
-		   size_t size)
-{
-	char group[sizeof("dbps-") + sizeof(link->name)];
-	struct dbps_client_target target = {.option_file = option_file,
-					    .user = option_file ? NULL : link->user,
-					    .group = option_group(link, option_file, group)};
-	struct dbps_link_error error = {0};
-	struct dbps_client *client = NULL;
-	int r;
-
-	if (listener->family == DBPS_FAMILY_UNIX)
-		r = open_unix(link, listener, &target, &client, &error);
-	else
-		r = open_tcp(link, listener, &target, &client, &error);
-	if (r == 0)
-		r = refuse_anonymous(link, &client, &error);
-	if (r == 0)
-		r = refuse_relay(link, &client, &error);
-	if (r < 0) {
-		dbps_client_close(client);
-		describe(link, listener, option_file ? option_file : NULL, error.text, text, size);
-		return r;
-	}
-	describe(link, listener, dbps_client_user(client), NULL, text, size);
-	*ret_client = client;
-	return 0;
-}
-
-static bool is_candidate(const struct dbps_link *link, const struct dbps_listener *listener,
-			 bool with_file)
-{
-	if (listener->family == DBPS_FAMILY_UNIX)
-		return true;
-	/* Over TCP only with the option file, and only where it speaks the protocol. */
-	return with_file && (listener->port == link->greeted_port ||
-			     (!link->greeted_port && listener->port == link->listeners.at[0].port));
-}
-
-static int open_each(struct dbps_link *link, const char *option_file,
-		     struct dbps_client **ret_client, char *text, size_t size)
-{
-	int r = -ENOENT;
-
-	for (size_t i = 0; i < link->listeners.n; i++) {
-		if (!is_candidate(link, &link->listeners.at[i], option_file))
-			continue;
-		r = attempt(link, &link->listeners.at[i], option_file, ret_client, text, size);
-		if (r == 0 || r == -ECANCELED)
-			return r;
-	}
-	return r;
-}
-
-/*
- * Unix sockets without a password first, then everything with the option file. The text tells the
- * last failure.
- */
-static int open_any(struct dbps_link *link, struct dbps_client **ret_client, char *text,
-		    size_t size)
-{
-	int r;
-
-	snprintf(text, size, "no Unix socket to reach it by, and no option file");
-	r = open_each(link, NULL, ret_client, text, size);
-	if (r == 0 || r == -ECANCELED || !link->option_file)
-		return r;
-	return open_each(link, link->option_file, ret_client, text, size);
-}
-
 static void set_up(struct dbps_link *link, struct dbps_client *client,
 		   const struct dbps_server_limits *limits, const char *text)
 {
@@ -435,63 +142,11 @@ static void find_own_session(struct dbps_link *link, uint64_t id)
 {
 	uint64_t cookie;
 
-	if (dbps_adopt_find_cookie(link->kernel, link->pid, id, &cookie) < 0)
+	if (dbps_adopt_find_cookie(link->kernel, link->login.pid, id, &cookie) < 0)
 		return;
 	pthread_mutex_lock(&link->lock);
 	link->cookie = cookie;
 	pthread_mutex_unlock(&link->lock);
-}
-
-/* --- limits --- */
-
-static void take_limit(struct dbps_server_limits *limits, const char *name, const char *value)
-{
-	unsigned long number = strtoul(value, NULL, 10);
-
-	if (strcmp(name, "max_connections") == 0 && number <= UINT32_MAX)
-		limits->max_connections = (uint32_t)number;
-	else if (strcmp(name, "Threads_connected") == 0)
-		limits->connected = (uint32_t)number;
-	else if (strcmp(name, "thread_handling") == 0)
-		limits->thread_per_connection = strcmp(value, "one-thread-per-connection") == 0;
-	else if (number && number <= UINT16_MAX) /* extra_port of MariaDB, admin_port of MySQL */
-		limits->uncounted_port = (uint16_t)number;
-}
-
-static int ask_limits(struct dbps_client *client, const char *sql, uint64_t deadline_ns,
-		      struct dbps_server_limits *limits, struct dbps_link_error *ret_error)
-{
-	MYSQL_RES *result = NULL;
-	MYSQL_ROW row;
-	int r = dbps_client_query(client, sql, deadline_ns, &result, ret_error);
-
-	if (r < 0)
-		return r;
-	if (!result)
-		return -EPROTO;
-	while (mysql_num_fields(result) == 2 && (row = mysql_fetch_row(result)))
-		if (row[0] && row[1])
-			take_limit(limits, row[0], row[1]);
-	mysql_free_result(result);
-	return 0;
-}
-
-static int read_limits(struct dbps_client *client, uint64_t deadline_ns,
-		       struct dbps_server_limits *ret_limits, struct dbps_link_error *ret_error)
-{
-	struct dbps_server_limits limits = {0};
-	int r = ask_limits(client,
-			   "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('max_connections', "
-			   "'thread_handling', 'extra_port', 'admin_port')",
-			   deadline_ns, &limits, ret_error);
-
-	if (r == 0)
-		r = ask_limits(client, "SHOW GLOBAL STATUS LIKE 'Threads_connected'", deadline_ns,
-			       &limits, ret_error);
-	if (r < 0)
-		return r;
-	*ret_limits = limits;
-	return limits.max_connections ? 0 : -ENODATA;
 }
 
 static int open_link(struct dbps_link *link)
@@ -502,11 +157,11 @@ static int open_link(struct dbps_link *link)
 	char text[400];
 	int r;
 
-	if (dbps_process_stopped(link->pid)) {
+	if (dbps_process_stopped(link->login.pid)) {
 		set_failed(link, "the server process is stopped by a signal");
 		return -EAGAIN;
 	}
-	r = open_any(link, &client, text, sizeof(text));
+	r = dbps_login_open(&link->login, &client, text, sizeof(text));
 	if (r < 0) {
 		set_failed(link, text);
 		return r;
@@ -514,13 +169,13 @@ static int open_link(struct dbps_link *link)
 	/* Not every engine has these, and none must: a link that ends is opened anew. */
 	dbps_client_query(client, "SET SESSION wait_timeout=31536000",
 			  dbps_clock_ns() + QUERY_TIMEOUT_NS, NULL, &error);
-	read_limits(client, dbps_clock_ns() + QUERY_TIMEOUT_NS, &limits, &error);
+	dbps_limits_read(client, dbps_clock_ns() + QUERY_TIMEOUT_NS, &limits, &error);
 	pthread_mutex_lock(&link->use);
 	link->client = client;
 	pthread_mutex_unlock(&link->use);
 	set_up(link, client, &limits, text);
 	find_own_session(link, dbps_client_id(client));
-	dbps_log(LOG_INFO, "%s: control link is up: %s", link->name, text);
+	dbps_log(LOG_INFO, "%s: control link is up: %s", link->login.name, text);
 	return 0;
 }
 
@@ -564,12 +219,12 @@ static size_t adopt(struct dbps_link *link)
 	int r;
 
 	pthread_mutex_lock(&link->use);
-	r = dbps_adopt(link->kernel, link->pid, engine_of(link), link->client,
+	r = dbps_adopt(link->kernel, link->login.pid, engine_of(link), link->client,
 		       dbps_clock_ns() + QUERY_TIMEOUT_NS, &left, &error);
 	give(link);
 	if (r < 0)
-		dbps_log(LOG_WARNING, "%s: sessions older than dbps stay unnamed: %s", link->name,
-			 error.text[0] ? error.text : strerror(-r));
+		dbps_log(LOG_WARNING, "%s: sessions older than dbps stay unnamed: %s",
+			 link->login.name, error.text[0] ? error.text : strerror(-r));
 	return left;
 }
 
@@ -635,13 +290,13 @@ static void enter_namespace(const struct dbps_link *link)
 	char path[64];
 
 	if (dbps_process_namespace(0, "net", &own) < 0 ||
-	    dbps_process_namespace(link->pid, "net", &its) < 0 || own == its)
+	    dbps_process_namespace(link->login.pid, "net", &its) < 0 || own == its)
 		return;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", link->pid);
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", link->login.pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-		dbps_log(LOG_WARNING, "%s: cannot enter its network namespace: %s", link->name,
-			 strerror(errno));
+		dbps_log(LOG_WARNING, "%s: cannot enter its network namespace: %s",
+			 link->login.name, strerror(errno));
 }
 
 static void *run_link(void *arg)
@@ -658,7 +313,7 @@ static void *run_link(void *arg)
 		}
 		if (is_stopping(link))
 			break;
-		dbps_log(LOG_INFO, "%s: control link is down: %s", link->name, link->text);
+		dbps_log(LOG_INFO, "%s: control link is down: %s", link->login.name, link->text);
 		/* What somebody does about it, as killing a session where all are taken, takes
 		 * effect soon. */
 		pause_ms = pause_thread(link, pause_ms) ? PAUSE_MIN_MS
@@ -671,9 +326,7 @@ static void *run_link(void *arg)
 
 static void free_link(struct dbps_link *link)
 {
-	dbps_listeners_done(&link->listeners);
-	free(link->user);
-	free(link->option_file);
+	dbps_login_done(&link->login);
 	if (link->stop_fd >= 0)
 		close(link->stop_fd);
 	if (link->wake_fd >= 0)
@@ -688,26 +341,6 @@ static void free_link_p(struct dbps_link **link)
 {
 	if (*link)
 		free_link(*link);
-}
-
-static int copy_target(struct dbps_link *link, const struct dbps_registry_options *options,
-		       const struct dbps_link_target *target)
-{
-	size_t n = target->listeners->n;
-
-	link->pid = target->pid;
-	link->engine = target->engine;
-	link->greeted_port = target->greeted_port;
-	snprintf(link->name, sizeof(link->name), "%s", target->name);
-	link->user = strdup(options->link_user ? options->link_user : "root");
-	if (options->link_option_file)
-		link->option_file = strdup(options->link_option_file);
-	link->listeners.at = calloc(n + 1, sizeof(*link->listeners.at));
-	if (!link->user || !link->listeners.at || (options->link_option_file && !link->option_file))
-		return -ENOMEM;
-	memcpy(link->listeners.at, target->listeners->at, n * sizeof(*link->listeners.at));
-	link->listeners.n = n;
-	return 0;
 }
 
 static void init_sync(struct dbps_link *link)
@@ -752,7 +385,8 @@ int dbps_link_new(struct dbps_kernel *kernel, const struct dbps_registry_options
 	link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (link->stop_fd < 0 || link->wake_fd < 0)
 		return -errno;
-	r = copy_target(link, options, target);
+	link->engine = target->engine;
+	r = dbps_login_init(&link->login, options, target, link->stop_fd);
 	if (r == 0)
 		r = start_thread(link);
 	if (r < 0)
@@ -843,7 +477,7 @@ static int take(struct dbps_link *link, uint64_t deadline_ns, struct dbps_link_e
 	int r;
 
 	/* It could not answer, and an answer that is overdue would be in the way later. */
-	if (dbps_process_stopped(link->pid)) {
+	if (dbps_process_stopped(link->login.pid)) {
 		say(error, "the server process is stopped by a signal");
 		return -ENOTCONN;
 	}
@@ -1022,8 +656,8 @@ int dbps_link_use_adopt(struct dbps_link *link, int timeout_ms, struct dbps_link
 
 	if (r < 0)
 		return r;
-	r = dbps_adopt(link->kernel, link->pid, engine_of(link), link->client, deadline_ns, &left,
-		       ret_error);
+	r = dbps_adopt(link->kernel, link->login.pid, engine_of(link), link->client, deadline_ns,
+		       &left, ret_error);
 	give(link);
 	return r;
 }
@@ -1051,7 +685,7 @@ int dbps_link_use_limits(struct dbps_link *link, int timeout_ms,
 	int r = take(link, deadline_ns, ret_error);
 
 	if (r == 0) {
-		r = read_limits(link->client, deadline_ns, &limits, ret_error);
+		r = dbps_limits_read(link->client, deadline_ns, &limits, ret_error);
 		give(link);
 	}
 	if (r < 0)
