@@ -502,6 +502,32 @@ static uint64_t deadline_of(int timeout_ms)
 	return dbps_clock_ns() + (uint64_t)MAX(timeout_ms, 0) * 1000000u;
 }
 
+/*
+ * Ask for rows. That the link broke may show only now: then it is asked once more, over the next
+ * one.
+ */
+static int ask(struct dbps_link *link, const char *sql, int timeout_ms, MYSQL_RES **ret_result,
+	       struct dbps_link_error *ret_error)
+{
+	uint64_t deadline_ns = deadline_of(timeout_ms);
+	MYSQL_RES *result = NULL;
+	int r = -ENOTCONN;
+
+	for (int tries = 0; tries < 2 && r == -ENOTCONN; tries++) {
+		r = take(link, deadline_ns, ret_error);
+		if (r < 0)
+			return r;
+		r = dbps_client_query(link->client, sql, deadline_ns, &result, ret_error);
+		give(link);
+	}
+	if (r < 0)
+		return r;
+	if (!result)
+		return -EPROTO;
+	*ret_result = result;
+	return 0;
+}
+
 int dbps_link_use_ping(struct dbps_link *link, int timeout_ms, struct dbps_link_error *ret_error)
 {
 	uint64_t deadline_ns = deadline_of(timeout_ms);
@@ -532,23 +558,16 @@ int dbps_link_use_query_id(struct dbps_link *link, uint64_t id, int timeout_ms,
 			   uint64_t *ret_query_id, bool *ret_killed,
 			   struct dbps_link_error *ret_error)
 {
-	uint64_t deadline_ns = deadline_of(timeout_ms);
 	MYSQL_RES *result = NULL;
 	char sql[128];
 	int r;
 
-	r = take(link, deadline_ns, ret_error);
-	if (r < 0)
-		return r;
 	snprintf(sql, sizeof(sql),
 		 "SELECT QUERY_ID, COMMAND FROM information_schema.processlist WHERE ID = %llu",
 		 (unsigned long long)id);
-	r = dbps_client_query(link->client, sql, deadline_ns, &result, ret_error);
-	give(link);
+	r = ask(link, sql, timeout_ms, &result, ret_error);
 	if (r < 0)
 		return r;
-	if (!result)
-		return -EPROTO;
 	r = parse_query_id(result, ret_query_id, ret_killed, ret_error);
 	mysql_free_result(result);
 	return r;
@@ -558,24 +577,19 @@ int dbps_link_use_query_id(struct dbps_link *link, uint64_t id, int timeout_ms,
 int dbps_link_use_find_query(struct dbps_link *link, uint64_t query_id, int timeout_ms,
 			     uint64_t *ret_id, struct dbps_link_error *ret_error)
 {
-	uint64_t deadline_ns = deadline_of(timeout_ms);
 	MYSQL_RES *result = NULL;
 	MYSQL_ROW row;
 	char sql[160];
 	int r;
 
-	r = take(link, deadline_ns, ret_error);
-	if (r < 0)
-		return r;
 	snprintf(sql, sizeof(sql),
 		 "SELECT ID FROM information_schema.processlist WHERE QUERY_ID = %llu AND "
 		 "COMMAND <> 'Sleep'",
 		 (unsigned long long)query_id);
-	r = dbps_client_query(link->client, sql, deadline_ns, &result, ret_error);
-	give(link);
+	r = ask(link, sql, timeout_ms, &result, ret_error);
 	if (r < 0)
 		return r;
-	row = result ? mysql_fetch_row(result) : NULL;
+	row = mysql_fetch_row(result);
 	if (row && row[0])
 		*ret_id = strtoull(row[0], NULL, 10);
 	r = row && row[0] ? 0 : -ENOENT;
@@ -601,7 +615,6 @@ static void take_query_ids(MYSQL_RES *result, const uint64_t *ids, size_t n, uin
 int dbps_link_use_query_ids(struct dbps_link *link, const uint64_t *ids, size_t n, int timeout_ms,
 			    uint64_t *ret_query_ids, struct dbps_link_error *ret_error)
 {
-	uint64_t deadline_ns = deadline_of(timeout_ms);
 	char sql[128 + DBPS_LINK_IDS_MAX * 21];
 	MYSQL_RES *result = NULL;
 	int len, r;
@@ -615,15 +628,9 @@ int dbps_link_use_query_ids(struct dbps_link *link, const uint64_t *ids, size_t 
 		len += snprintf(sql + len, sizeof(sql) - (size_t)len, ",%llu",
 				(unsigned long long)ids[i]);
 	snprintf(sql + len, sizeof(sql) - (size_t)len, ")");
-	r = take(link, deadline_ns, ret_error);
+	r = ask(link, sql, timeout_ms, &result, ret_error);
 	if (r < 0)
 		return r;
-	r = dbps_client_query(link->client, sql, deadline_ns, &result, ret_error);
-	give(link);
-	if (r < 0)
-		return r;
-	if (!result)
-		return -EPROTO;
 	take_query_ids(result, ids, n, ret_query_ids);
 	mysql_free_result(result);
 	return 0;
