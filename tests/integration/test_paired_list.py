@@ -91,18 +91,19 @@ def paired_read(server, daemon, counts):
     return before, ours
 
 
-def comparable(row):
+def comparable(row, kept):
     """While Change user asks for a password the server shows the new user, not checked yet, and no
-    database; dbps shows who the session is until the server has said OK."""
+    database; dbps shows who the session is until the server has said OK. Not every kernel has room for the longest
+    texts: of these the begin is compared."""
     if row and row[3] == "Change user":
-        return (None, row[1], None, *row[3:])
-    return row
+        row = (None, row[1], None, *row[3:])
+    return row and tuple(cell[:kept] if isinstance(cell, str) else cell for cell in row)
 
 
-def differences(before, ours):
+def differences(before, ours, kept):
     for number in sorted(before.keys() | ours.keys()):
         theirs, mine = before.get(number), ours.get(number)
-        if comparable(theirs) != comparable(mine):
+        if comparable(theirs, kept) != comparable(mine, kept):
             yield f"Id {number}:\n    server {theirs}\n    dbps   {mine}"
 
 
@@ -112,6 +113,7 @@ def run_pairs(t, pairs, *options, tls=False):
     chance = random.Random(seed)
     server, daemon = t.pair("--max-connections=200", "--max-allowed-packet=64M", "--local-infile=1",
                             *options, daemon_options=("--set", "session.text_bytes=16384"))
+    kept = daemon.query("select @@dbps_text_bytes")[0][0]
     prepare(server)
     clients = start_clients(t, server, seed, tls)
     counts = collections.Counter()
@@ -125,7 +127,7 @@ def run_pairs(t, pairs, *options, tls=False):
         before, ours = paired_read(server, daemon, counts)
         counts["rows"] += len(before)
         commands.update(row[3] for row in before.values())
-        for difference in differences(before, ours):
+        for difference in differences(before, ours, kept):
             wrong.append(f"pair {pair}: {difference}")
         if pair % 10 == 0:
             rows = daemon.sessions(server)

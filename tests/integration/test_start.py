@@ -162,6 +162,32 @@ def test_little_is_verified(t):
     check(max(programs.values()) <= most, f"one has more than {most}: {programs}")
 
 
+def test_less_room_in_a_socket_than_is_set(t):
+    """No session could be followed: as much text is kept as there is room for. Linux 7.2 has less room, elsewhere
+    a network namespace of dbpsd's own is given less."""
+    need_program("unshare")
+    setting = "/proc/sys/net/core/optmem_max"
+    if subprocess.run(["unshare", "--net", "test", "-w", setting]).returncode:
+        raise Skip("net.core.optmem_max is not of a namespace here")
+
+    def narrow():
+        if ctypes.CDLL(None).unshare(0x40000000):  # CLONE_NEWNET
+            os._exit(99)
+        with open(setting, "w") as f:
+            f.write("6000")
+
+    daemon = t.daemon("--set", "session.text_bytes=16384", preexec_fn=narrow)
+    kept = daemon.query("select @@dbps_text_bytes")[0][0]
+    with open(daemon.log) as log:
+        text = log.read()
+    t.note(text.strip())
+    check(f"session.text_bytes is 16384, but sockets have room for {kept} bytes" in text, text)
+    check(2000 < kept < 6000, f"{kept} bytes")
+    statement = "select info from processlist where server = 'dbps' and length(info) > 1000 -- " + "x" * 9000
+    rows = daemon.query(statement, "dbps")
+    check_equal([row[0] for row in rows], [statement[:kept]], "as much as there is room for")
+
+
 def bpf_file_system(t):
     """A directory of a BPF file system of the test's own."""
     path = os.path.join(t.directory, "bpf")

@@ -129,11 +129,27 @@ static int read_settings(int argc, char **argv, struct dbps_config *config)
 
 /* ---------------------------------------------------------------- the parts ----------------- */
 
+/* As much text as sockets have room for: with more, no session could be followed at all. */
+static unsigned int fit_text(struct dbps_config *config)
+{
+	unsigned int room = dbps_kernel_text_room(config->text_bytes);
+
+	if (room < config->text_bytes)
+		dbps_log(
+			LOG_WARNING,
+			"session.text_bytes is %u, but sockets have room for %u bytes on this "
+			"kernel: "
+			"longer texts are cut (net.core.optmem_max, or Linux 7 with at most 8 KiB)",
+			config->text_bytes, room);
+	config->text_bytes = room;
+	return room;
+}
+
 static int open_kernel(struct dbps_daemon *daemon)
 {
 	struct dbps_kernel_options opts = {
 		.pin_dir = daemon->config.pin_dir,
-		.text_bytes = daemon->config.text_bytes,
+		.text_bytes = fit_text(&daemon->config),
 		.prepared_max = daemon->config.prepared_max,
 	};
 	struct dbps_server_seen self = {.state = DBPS_SERVER_ADOPTED};

@@ -116,6 +116,21 @@ static void probe_function(const struct probe_context *context, const char *name
 		absent(feature, "loading is refused: %s", strerror(-r));
 }
 
+static void probe_room(const struct probe_context *context, const char *arg,
+		       struct dbps_feature *feature)
+{
+	int r = kernel_storage_try(DBPS_TEXT_MAX);
+
+	(void)context;
+	(void)arg;
+	feature->present = r == 0;
+	if (r == -ENOMEM)
+		absent(feature, "a socket's storage can be large enough for %u bytes",
+		       dbps_kernel_text_room(DBPS_TEXT_MAX));
+	else if (r)
+		absent(feature, "%s", strerror(-r));
+}
+
 static void probe_iterator(const struct probe_context *context, const char *name,
 			   struct dbps_feature *feature)
 {
@@ -272,6 +287,12 @@ static const struct {
 	  .lost = "dbpsd does not start"},
 	 probe_map,
 	 "24" /* BPF_MAP_TYPE_SK_STORAGE */},
+	{{.name = "storage of 16 KiB",
+	  .used_for = "statement text of up to 16,384 bytes (session.text_bytes)",
+	  .instead = "as much as there is room for",
+	  .lost = "longer texts are cut, and marked with their whole length"},
+	 probe_room,
+	 NULL},
 	{{.name = "iter/bpf_sk_storage_map",
 	  .used_for = "the snapshot",
 	  .needed = true,

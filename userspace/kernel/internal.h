@@ -191,6 +191,15 @@ void kernel_watches_clear(struct dbps_kernel *kernel);
 /** @brief An entry of this session was settled, or tells more: wake those who wait. */
 void kernel_watches_wake(struct dbps_kernel *kernel, __u64 cookie);
 
+/**
+ * @brief Make a map of socket storage.
+ * @param value_size Bytes, a multiple of 8.
+ */
+int kernel_storage_create(const char *name, unsigned int value_size, int *ret_fd);
+
+/** @brief Whether a socket can hold the record of this much text. @return 0; -ENOMEM: it cannot. */
+int kernel_storage_try(unsigned int text_bytes);
+
 /** @brief From now on keep what libbpf complains of first, and log all that it says. */
 void kernel_refusal_begin(void);
 

@@ -19,6 +19,9 @@ struct dbps_kernel_options {
 	unsigned int prepared_max; /* prepared texts kept, over all sessions */
 };
 
+/** @return The most statement text, bytes, up to `wanted`, that this kernel lets a session hold. */
+unsigned int dbps_kernel_text_room(unsigned int wanted);
+
 /**
  * @brief Load the programs and attach the taps, or take over what an earlier daemon pinned.
  *

@@ -117,38 +117,6 @@ static void fill_meta(const struct dbps_kernel_options *options, struct dbps_met
 /* ---------------------------------------------------------------- loading ------------------- */
 
 /*
- * Socket storage needs a type of just its value's size (kernel: map_check_btf), and the size is a
- * setting: so the type is made here, an array of bytes in a struct.
- */
-static int create_sessions(unsigned int value_size, int *ret_fd)
-{
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
-	struct btf *btf = btf__new_empty();
-	int int_id, byte_id, array_id, r;
-
-	if (!btf)
-		return -errno;
-	int_id = btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
-	byte_id = btf__add_int(btf, "__u8", 1, 0);
-	array_id = btf__add_array(btf, int_id, byte_id, value_size);
-	opts.btf_key_type_id = (__u32)int_id;
-	opts.btf_value_type_id = (__u32)btf__add_struct(btf, "dbps_record", value_size);
-	r = btf__add_field(btf, "bytes", array_id, 0, 0);
-	if (!r)
-		r = btf__load_into_kernel(btf);
-	if (!r) {
-		opts.btf_fd = (__u32)btf__fd(btf);
-		r = bpf_map_create(BPF_MAP_TYPE_SK_STORAGE, map_names[MAP_SESSIONS], sizeof(int),
-				   value_size, 0, &opts);
-	}
-	btf__free(btf);
-	if (r < 0)
-		return r;
-	*ret_fd = r;
-	return 0;
-}
-
-/*
  * A global function of BPF, which the kernel verifies apart from its callers, knows of memory what
  * the argument's type says: the types are made as large as the maps' values. This is libbpf's copy
  * of them, which goes to the kernel with the programs.
@@ -172,7 +140,7 @@ static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *op
 	int r;
 
 	skel->rodata->dbps_body_cap = options->text_bytes + 1;
-	r = create_sessions(record, &fd);
+	r = kernel_storage_create(map_names[MAP_SESSIONS], record, &fd);
 	if (r)
 		return r;
 	r = bpf_map__reuse_fd(skel->maps.dbps_sessions, fd);
