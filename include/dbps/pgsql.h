@@ -176,15 +176,41 @@ PGSQL_INLINE void pgsql_query(struct dbps_record *r)
 	s->flags |= DBPS_HAS_TEXT;
 }
 
+/*
+ * The name is that of another statement from now on, but for a portal that was bound before, as a
+ * driver's cursor is: that goes on with the one that it was bound to, whose text is not known any
+ * more.
+ */
+DBPS_STEP_FN int pgsql_portals_part(struct dbps_pgsql *pg, __u32 statement)
+{
+	if (!pg)
+		return 0;
+	for (__u32 i = 0; i < DBPS_PGSQL_PORTALS; i++) {
+		if (pg->portals[i].statement == statement)
+			pg->portals[i].statement = 0;
+	}
+	return 0;
+}
+
+/* A Parse of this statement was read. */
+PGSQL_INLINE void pgsql_parsed_anew(struct dbps_pgsql *pg, __u32 statement)
+{
+	pg->unnamed = statement == PGSQL_UNNAMED;
+	pg->parsed = statement;
+	pg->parses++;
+	if (pg->bound == statement)
+		pg->bound = 0;
+	if (mysql_unlikely(pg->named_portals))
+		pgsql_portals_part(pg, statement);
+}
+
 PGSQL_INLINE void pgsql_parse(struct dbps_record *r)
 {
 	const struct dbps_pgsql_head *h = (const struct dbps_pgsql_head *)(r->request.body + 1);
 	__u32 have = r->request.have ? r->request.have - 1 : 0;
 	__u32 statement = (__u32)pgsql_name(h, have, 0);
 
-	r->pg.unnamed = statement == PGSQL_UNNAMED;
-	r->pg.parsed = statement;
-	r->pg.parses++;
+	pgsql_parsed_anew(&r->pg, statement);
 	pgsql_begin(r, COM_STMT_PREPARE);
 	pgsql_show(r, statement);
 }
@@ -203,6 +229,7 @@ DBPS_STEP_FN int pgsql_portal_set(struct dbps_pgsql *pg, __u32 portal, __u32 sta
 	if (at == pg->portal_next)
 		pg->portal_next = (__u8)((at + 1) & (DBPS_PGSQL_PORTALS - 1));
 	at &= DBPS_PGSQL_PORTALS - 1;
+	pg->named_portals = 1;
 	pg->portals[at].portal = portal;
 	pg->portals[at].statement = statement;
 	return 0;
@@ -806,11 +833,8 @@ PGSQL_INLINE bool pgsql_everyday_request(struct dbps_record *r, const struct dbp
 		pgsql_query(r);
 		return true;
 	}
-	if (taken >> 32 == 'P') {
-		r->pg.unnamed = 1;
-		r->pg.parsed = PGSQL_UNNAMED;
-		r->pg.parses++;
-	}
+	if (taken >> 32 == 'P')
+		pgsql_parsed_anew(&r->pg, PGSQL_UNNAMED);
 	pgsql_bound_and_executed(r, (__u32)taken);
 	return true;
 }
@@ -974,6 +998,8 @@ PGSQL_INLINE void pgsql_error(struct dbps_record *r, const struct dbps_pgsql_hea
 		dbps_pgsql_on_close(r, pg->parsed);
 	else if (pg->parses)
 		s->prepare_era++;
+	if (pg->parses)
+		pg->unnamed = 0;
 	pg->parses = 0;
 }
 
@@ -1354,10 +1380,16 @@ PGSQL_INLINE int pgsql_sent(struct dbps_record *r, const struct dbps_span *span,
 
 /* ---------------------------------------------------------------- framing that is not known - */
 
-/* What is known of both directions is forgotten. The includer says what that makes of the session.
+/*
+ * What is known of both directions is forgotten, and of names, which may be those of other
+ * statements by now. The includer says what that makes of the session.
  */
 PGSQL_INLINE void pgsql_forget(struct dbps_record *r)
 {
+	r->s.prepare_era++;
+	r->pg.bound = 0;
+	r->pg.named_portals = 0;
+	__builtin_memset(r->pg.portals, 0, sizeof(r->pg.portals));
 	r->pg.held_len = 0;
 	r->pg.waits = 0;
 	r->pg.extended = 0;

@@ -239,8 +239,9 @@ struct dbps_pgsql {
 	__u8 unnamed;	/* the request is the Parse of the unnamed statement */
 	__u8 asked;	/* for encryption: the answer is one byte */
 	__u8 portal_next;
-	__u8 ahead; /* with DBPS_READS_AHEAD: further statements that were read */
-	__u8 pad[2];
+	__u8 ahead;	    /* with DBPS_READS_AHEAD: further statements that were read */
+	__u8 named_portals; /* there may be one in `portals` */
+	__u8 pad;
 };
 
 /* What a thread has used so far. */

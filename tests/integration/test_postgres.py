@@ -345,6 +345,37 @@ def test_texts_by_name(context):
     check_equal(daemon.wait_idle(server, client.pid)["framing"], "exact", "framing")
 
 
+def test_cursors_outlive_names(context):
+    """A cursor of a driver (JDBC's setFetchSize()) goes on when its statement's name is another's: it does not
+    show that one's text."""
+    server, daemon = pair(context)
+    client = connect(context, server, tcp=True)
+    slow = "select g, pg_sleep(case g when 2 then 30 else 0 end) from generate_series(1, 2) g"
+    for name in "", "a":
+        client.query("begin")
+        client.run(parse(slow, name), bind(name, "C_1"), execute("C_1", rows=1), sync())
+        if name:
+            client.run(message("C", b"Sa\0"), sync())
+        # The unnamed one as drivers send it, in one call.
+        other = parse("select 'other'", name) + bind(name) + execute() + sync()
+        client.run(other)
+        client.send(execute("C_1", rows=1), sync())
+        row = daemon.wait_session(server, client.pid, "the cursor to run", is_active)
+        check_equal(server.activity()[client.pid]["query"], slow, "pg_stat_activity")
+        check_equal((row["info"], row["command"]), (None, "Execute"), "what is shown")
+        check_equal(row["why_no_info"], "the text of the prepared statement is not known", "why")
+        answer = daemon.answer_text(f"kill query {row['id']}", server)
+        check(answer.startswith("confirmed"), answer)
+        check_equal(refused(client), "57014", "what the client got")
+        client.query("rollback")
+    # One whose name is still that statement's is shown.
+    client.query("begin")
+    client.run(parse(slow, "b"), bind("b", "C_2"), execute("C_2", rows=1), sync())
+    client.run(parse("select 'other'") + bind() + execute() + sync())
+    running(daemon, server, client, slow, execute("C_2", rows=1), sync())
+    client.query("rollback")
+
+
 def test_errors_skip_to_sync(context):
     server, daemon = pair(context)
     client = connect(context, server)

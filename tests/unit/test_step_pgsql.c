@@ -169,7 +169,7 @@ static void dbps_pgsql_on_close(struct dbps_record *r, __u32 statement)
 {
 	for (size_t i = 0; i < n_prepared; i++)
 		if (prepared[i].era == r->s.prepare_era && prepared[i].statement == statement)
-			prepared[i].statement = 0;
+			strcpy(prepared[i].text, "?");
 }
 
 static void dbps_pgsql_on_version(struct dbps_record *r, const struct dbps_pgsql_head *h,
@@ -681,6 +681,85 @@ static void test_named(void **state)
 	free(r);
 }
 
+#define BIND_A "\0a\0\0\0\0\0\0\0"
+
+/* A cursor goes on with the statement that it was bound to, when its name is another's by now. */
+static void test_portals_outlive_names(void **state)
+{
+	struct dbps_record *r;
+
+	(void)state;
+	log_in();
+	query("begin", "BEGIN", 'T');
+	CLIENT('P', "\0select 'rows'\0\0\0");
+	SERVER('1', "");
+	CLIENT('B', "C_1\0\0\0\0\0\0\0\0");
+	SERVER('2', "");
+	CLIENT('E', "C_1\0\0\0\0\2");
+	SERVER('s', "");
+	sync('T');
+	CLIENT('P', "\0select 'other'\0\0\0");
+	SERVER('1', "");
+	CLIENT('B', "\0\0\0\0\0\0\0\0");
+	SERVER('2', "");
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('T');
+	CLIENT('E', "C_1\0\0\0\0\2");
+	SERVER('s', "");
+	sync('T');
+	CLIENT('P', "a\0select 'a'\0\0\0");
+	SERVER('1', "");
+	CLIENT('B', "C_1\0a\0\0\0\0\0\0\0");
+	SERVER('2', "");
+	CLIENT('B', BIND_A);
+	SERVER('2', "");
+	CLIENT('C', "Sa\0");
+	SERVER('3', "");
+	CLIENT('P', "a\0select 'b'\0\0\0");
+	SERVER('1', "");
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('T');
+	CLIENT('E', "C_1\0\0\0\0\2");
+	SERVER('C', "SELECT 1\0");
+	sync('T');
+	CLIENT('B', BIND_A);
+	SERVER('2', "");
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('T');
+	r = tells(LOGIN "Query:begin|00000|T\nExecute:select 'rows'|00000|T\n"
+			"Execute:select 'other'|00000|T\nExecute:?|00000|T\n"
+			"Execute:?|00000|T\nExecute:?|00000|T\nExecute:select 'b'|00000|T\n");
+	free(r);
+}
+
+/* A Parse that the server skipped has put no statement in the unnamed one's place. */
+static void test_unnamed_that_was_skipped(void **state)
+{
+	struct dbps_record *r;
+
+	(void)state;
+	log_in();
+	CLIENT('P', "\0select 'old'\0\0\0");
+	SERVER('1', "");
+	sync('I');
+	CLIENT('P', "a\0select nonsense\0\0\0");
+	SERVER('E', "SERROR\0VERROR\0C42703\0\0");
+	CLIENT('P', "\0select 'new'\0\0\0");
+	sync('I');
+	CLIENT('B', "\0\0\0\0\0\0\0\0");
+	SERVER('2', "");
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('I');
+	r = new_record();
+	play_cut(r, 100000, 100000);
+	assert_non_null(strstr(story, "|42703|I\nExecute:?|00000|I\n"));
+	free(r);
+}
+
 static void test_deallocated(void **state)
 {
 	(void)state;
@@ -864,6 +943,39 @@ static void test_joined_in_an_answer(void **state)
 	query("select 2", "SELECT 1", 'I');
 	play_in_turn(r, 100000, 100000);
 	assert_non_null(strstr(story, "Query:select 2|00000|I\n"));
+	free(r);
+}
+
+/* A Parse or a Bind may have been among what was not seen: names tell nothing any more. */
+static void test_lost_names(void **state)
+{
+	struct dbps_record *r = new_record();
+
+	(void)state;
+	log_in();
+	query("begin", "BEGIN", 'T');
+	CLIENT('P', "a\0select 'a'\0\0\0");
+	SERVER('1', "");
+	CLIENT('B', "C_1\0a\0\0\0\0\0\0\0");
+	SERVER('2', "");
+	CLIENT('B', BIND_A);
+	SERVER('2', "");
+	sync('T');
+	play_in_turn(r, 100000, 100000);
+	pgsql_forget(r);
+	talk.n = 0;
+	CLIENT('E', "C_1\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('T');
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('T');
+	CLIENT('B', BIND_A);
+	SERVER('2', "");
+	sync('T');
+	play_in_turn(r, 100000, 100000);
+	assert_non_null(strstr(story, "select 'a'|00000|T\nExecute:?|00000|T\n"
+				      "Execute:?|00000|T\nExecute:?|00000|T\n"));
 	free(r);
 }
 
@@ -1140,6 +1252,8 @@ int main(void)
 		cmocka_unit_test(test_function_call),
 		cmocka_unit_test(test_unnamed),
 		cmocka_unit_test(test_named),
+		cmocka_unit_test(test_portals_outlive_names),
+		cmocka_unit_test(test_unnamed_that_was_skipped),
 		cmocka_unit_test(test_deallocated),
 		cmocka_unit_test(test_errors_skip_to_sync),
 		cmocka_unit_test(test_pipeline),
@@ -1148,6 +1262,7 @@ int main(void)
 		cmocka_unit_test(test_copy_out),
 		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_joined_in_an_answer),
+		cmocka_unit_test(test_lost_names),
 		cmocka_unit_test(test_everyday_statement),
 		cmocka_unit_test(test_everyday_execute),
 		cmocka_unit_test(test_everyday_execute_cut),
