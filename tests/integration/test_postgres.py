@@ -3,6 +3,7 @@ come, and a kill reaches the statement that was meant."""
 
 import collections
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -504,6 +505,27 @@ def test_parallel_workers_are_their_leaders(context):
         check(answer.startswith("confirmed"), answer)
         wait(lambda: not workers_of(server, client), "the workers to end")
         check_equal(refused(client), "57014" if kind == "query" else "57P01", "what the client got")
+
+
+def test_what_takes_no_link(context):
+    """PostgreSQL has no control link: doctor says what is so without, and what needs one says that there is none."""
+    server, daemon = pair(context)
+    client = connect(context, server, tcp=True)
+    rows = json.loads(daemon.dbps("doctor", "--json", check_exit=False).stdout)
+    of = {row["item"]: row for row in rows if row["subject"] == server.name}
+    check_equal(of["KILL"]["status"], "ok", f"KILL, which ends what runs as well: {of['KILL']}")
+    check("may go on" not in of["KILL"]["detail"], of["KILL"]["detail"])
+    client.send(query("select pg_sleep(30)"))
+    row = daemon.wait_session(server, client.pid, "pg_sleep() to run", is_active)
+    where = ("--server", server.name)
+    for command in ("reserve", "2"), ("demote", str(row["server_id"])):
+        r = daemon.dbps(*command, *where, check_exit=False)
+        check("control link: a server of the engine postgres has none" in r.stderr,
+              f"{command}: {r.stderr}")
+        check(r.returncode in (1, 4), f"{command}: exit {r.returncode}")
+    answer = daemon.answer_text(f"kill {row['id']}", server)
+    check(answer.startswith("confirmed: session closed"), answer)
+    wait(lambda: client.pid not in server.activity(), "the backend to end")
 
 
 def test_background_processes_are_no_sessions(context):

@@ -32,6 +32,7 @@ struct dbps_enactor {
 	bool passing;	      /* what it asked for ends with the kill, done or not */
 	bool again;	      /* the server may drop it: act again while the statement executes */
 	bool by_link;	      /* over the server's control link */
+	bool ends;	      /* what ends the session ends the statement in it, too */
 
 	/** @return Whether it can be tried; if not, ret_why (256 bytes) says why not. */
 	bool (*probe)(const struct dbps_kill_target *target, char *ret_why);

@@ -114,6 +114,7 @@ const struct dbps_enactor dbps_signal = {
 		    "its statement: hits the statement that was meant, and no other",
 	.exact = true,
 	.again = true,
+	.ends = true,
 	.probe = probe,
 	.act = act_in_kernel,
 };
@@ -123,6 +124,7 @@ const struct dbps_enactor dbps_signal_checked = {
 	.describe = "PostgreSQL: SIGINT or SIGTERM right after a look at the backend's statement: "
 		    "may hit the next one",
 	.again = true,
+	.ends = true,
 	.probe = probe,
 	.act = act_checked,
 };

@@ -726,12 +726,15 @@ static int get_link(struct dbps_registry *registry, uint32_t server, struct dbps
 		slot = registry->slots[server];
 	if (slot && slot->link)
 		link = dbps_link_ref(slot->link);
-	pthread_mutex_unlock(&registry->lock);
-	if (!link) {
+	else if (slot && slot->pid && why_needs_no_link(slot->engine))
+		snprintf(ret_error->text, sizeof(ret_error->text),
+			 "a server of the engine %s has none", dbps_engine_name(slot->engine));
+	else
 		snprintf(ret_error->text, sizeof(ret_error->text), "%s",
 			 registry->link_enabled ? "the server has gone" : "switched off");
+	pthread_mutex_unlock(&registry->lock);
+	if (!link)
 		return -ENOTCONN;
-	}
 	*ret_link = link;
 	return 0;
 }

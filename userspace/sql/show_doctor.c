@@ -153,6 +153,13 @@ static void judge_kill(struct wire_writer *out, const struct dbps_kill_target *t
 	const struct dbps_enactor *ender = find_ready(target, dbps_enders, dbps_n_enders);
 	struct finding finding = {.subject = target->server->name, .item = "KILL"};
 
+	if (closer && closer->ends) {
+		finding.status = "ok";
+		snprintf(finding.detail, sizeof(finding.detail), "%s: %s", closer->name,
+			 closer->describe);
+		put_finding(out, &finding);
+		return;
+	}
 	finding.status = ender ? "ok" : "fallback";
 	snprintf(finding.detail, sizeof(finding.detail), "%s: %s; %s%s%s",
 		 closer ? closer->name : "none",
