@@ -6,6 +6,7 @@
 #define DBPS_BPF_SNAPSHOT_H
 
 #define TCP_ESTABLISHED 1
+#define TCP_CLOSE_WAIT	8
 #define TCP_LISTEN	10
 #define SOCK_STREAM	1
 
@@ -334,10 +335,12 @@ static __always_inline __u64 *join_port(__u16 port)
 static __always_inline bool join_accepted(struct sock *sk)
 {
 	__u16 family = sk->__sk_common.skc_family, port = sk->__sk_common.skc_num;
+	__u8 state = sk->__sk_common.skc_state;
 	struct unix_sock *u;
 	__u64 *ports;
 
-	if (sk->__sk_common.skc_state != TCP_ESTABLISHED || sk->sk_type != SOCK_STREAM)
+	/* In CLOSE_WAIT the client has gone, and the server may execute on: an orphan. */
+	if ((state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT) || sk->sk_type != SOCK_STREAM)
 		return false;
 	if (family == AF_UNIX) {
 		u = bpf_skc_to_unix_sock(sk);

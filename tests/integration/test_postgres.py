@@ -580,6 +580,22 @@ def test_older_sessions(context):
         check_equal((row["info"], row["framing"]), ("select pg_sleep(30), 2", "exact"), "exact")
 
 
+def test_older_orphans(context):
+    """A client that had gone when dbpsd came has left a statement: it is listed, and can be ended."""
+    server = context.postgres()
+    client = connect(context, server, tcp=True)
+    client.send(query("select count(*) from generate_series(1, 100000) a, generate_series(1, 1000000) b"))
+    wait(lambda: server.activity()[client.pid]["state"] == "active", "the statement")
+    client.close()
+    daemon = context.daemon()
+    daemon.wait_server(server, link=False)
+    row = daemon.wait_session(server, client.pid, "the orphan", lambda row: row["orphan"])
+    check_equal((row["orphan"], row["state"], row["user"]), ("closed", "ACTIVE", "postgres"), "the row")
+    r = daemon.dbps("orphans", "--kill", "query", "--server", server.name)
+    check("confirmed" in r.stdout, r.stdout + r.stderr)
+    wait(lambda: client.pid not in server.activity(), "the backend to end")
+
+
 def test_cancel_requests_are_no_sessions(context):
     server, daemon = pair(context)
     client = connect(context, server, ssl=pgwire.SSL_REQUEST)

@@ -820,6 +820,16 @@ static void a_statement_that_goes_on_is_pending(void **state)
 		    "ping KILL QUERY");
 }
 
+/* Of one that is older than dbpsd. */
+static void a_pending_one_says_nothing_that_is_not_known(void **state)
+{
+	(void)state;
+	world.engine = DBPS_ENGINE_MYSQL;
+	world.session.tid = 0;
+	world.session.start_ns = 0;
+	check_query(DBPS_KILL_PENDING, "statement 3 still executes; ", "ping KILL QUERY");
+}
+
 static void a_session_that_closes_is_confirmed(void **state)
 {
 	(void)state;
@@ -1298,6 +1308,7 @@ int main(void)
 		TEST(without_a_link_the_answer_says_what_is_left),
 		TEST(a_link_that_is_down_says_why),
 		TEST(a_statement_that_goes_on_is_pending),
+		TEST(a_pending_one_says_nothing_that_is_not_known),
 		TEST(a_session_that_closes_is_confirmed),
 		TEST(a_session_older_than_dbps_is_asked_for_first),
 		TEST(what_tls_hides_is_not_called_idle),

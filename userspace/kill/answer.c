@@ -60,18 +60,24 @@ static const char *by_whom(const struct kill *kill, char buf[static 100])
 	return buf;
 }
 
-/* "statement 3 still executes in thread 1234, for 7.0 s" */
+/* "statement 3 still executes in thread 1234, for 7.0 s"; of one that is older than dbpsd neither
+ * is known. */
 static void describe_running(const struct kill *kill, char *buf, size_t size)
 {
 	const struct dbps_session *session = &kill->target.session;
 	uint64_t now_ns = dbps_clock_ns();
+	char thread[32] = "", since[32] = "";
 
 	buf[0] = '\0';
 	if (!dbps_session_executes(session))
 		return;
-	snprintf(buf, size, "statement %llu still executes in thread %u, for %.1f s",
-		 statement(kill), session->tid,
-		 now_ns > session->start_ns ? (double)(now_ns - session->start_ns) / 1e9 : 0);
+	if (session->tid)
+		snprintf(thread, sizeof(thread), " in thread %u", session->tid);
+	if (session->start_ns)
+		snprintf(since, sizeof(since), ", for %.1f s",
+			 now_ns > session->start_ns ? (double)(now_ns - session->start_ns) / 1e9
+						    : 0);
+	snprintf(buf, size, "statement %llu still executes%s%s", statement(kill), thread, since);
 }
 
 /* The end of a link's error, where the cause stands; the names of files and sockets are before it.
