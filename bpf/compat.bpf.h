@@ -1,6 +1,7 @@
 /*
- * One accessor for each thing that differs between kernels and processors: the registers of the
- * system call that a tap runs in, and where its bytes are.
+ * One accessor for each thing that differs between kernels and processors: loops, Unix sockets, the
+ * registers of the system call that a tap runs in, and where its bytes are. Which of two ways a
+ * kernel has is known when the programs are loaded: the verifier drops the other one.
  */
 #ifndef DBPS_BPF_COMPAT_H
 #define DBPS_BPF_COMPAT_H
@@ -57,6 +58,103 @@ struct pt_regs___dbps {
 /* A pointer to look through only. Linux 6.2, a35b9af4ec2c */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
+/* Whether this kernel has a helper: what does without it is laid where it is in nobody's way. */
+#define HAS_HELPER(name)                                                                           \
+	__builtin_expect(bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name), 1)
+
+/* ------------------------------------------------------------------ loops ------------------- */
+
+#define TURNS_MAX (65536 + 64)
+
+/* What bpf_for_each_map_elem() goes over where bpf_loop() is missing: nothing is kept there. Else
+ * load makes it as small as a map can be. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TURNS_MAX);
+	__type(key, __u32);
+	__type(value, __u8);
+} dbps_turns SEC(".maps");
+
+/* A turn of a loop: int function(__u32 i, type *context), of which there are n at most. Returns 1
+ * when it was the last. */
+#define DBPS_TURN(n, function, type, context)                                                      \
+	_Static_assert((n) <= TURNS_MAX, "no loop has as many turns");                             \
+	enum { function##_turns = (n) };                                                           \
+	static __always_inline int function(__u32 i, type *context);                               \
+	static int function##_elem(const void *map, const __u32 *key, const void *value,           \
+				   type *context)                                                  \
+	{                                                                                          \
+		return *key >= function##_turns || function(*key, context);                        \
+	}                                                                                          \
+	static __always_inline int function(__u32 i, type *context)
+
+/* Linux 5.17, e6f2dd0f8067; before, 5.13, 69c087ba6225. */
+#define DBPS_LOOP(function, context)                                                               \
+	(HAS_HELPER(loop) ? bpf_loop(function##_turns, function, context, 0)                       \
+			  : bpf_for_each_map_elem(&dbps_turns, function##_elem, context, 0))
+
+/* ------------------------------------------------------------------ Unix sockets ------------ */
+
+/*
+ * Linux 5.16, 9eeb3aa33ae0. Before, the socket is read as any memory of the kernel, which lockdown
+ * in confidentiality mode refuses, as it does the taps of such a kernel.
+ */
+/* Whether a Unix socket has a name, as those have that a listening one accepted. */
+static __always_inline bool unix_is_named(struct sock *sk)
+{
+	struct unix_sock *u;
+
+	if (!HAS_HELPER(skc_to_unix_sock))
+		return BPF_CORE_READ((struct unix_sock *)sk, addr);
+	u = bpf_skc_to_unix_sock(sk);
+	return u && u->addr;
+}
+
+/* What is looked at of the socket at the other end; all 0: there is none. */
+struct unix_peer {
+	__u64 cookie;
+	__u64 flags;
+	bool there;
+};
+
+static __always_inline struct unix_peer unix_peer(struct sock *sk)
+{
+	struct unix_peer p = {};
+	struct unix_sock *u;
+	struct sock *peer;
+
+	if (!HAS_HELPER(skc_to_unix_sock)) {
+		peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
+		p.there = peer;
+		p.cookie = (__u64)BPF_CORE_READ(peer, __sk_common.skc_cookie.counter);
+		p.flags = BPF_CORE_READ(peer, __sk_common.skc_flags);
+		return p;
+	}
+	u = bpf_skc_to_unix_sock(sk);
+	peer = u ? u->peer : NULL;
+	if (!peer)
+		return p;
+	p.there = true;
+	p.cookie = (__u64)peer->__sk_common.skc_cookie.counter;
+	p.flags = peer->__sk_common.skc_flags;
+	return p;
+}
+
+/* ------------------------------------------------------------------ the caller's memory ----- */
+
+#define STACK_MAX 512
+
+/*
+ * A helper fills a buffer of the stack that is not set, also when no constant tells how much of it,
+ * since Linux 6.3 (6715df8d5d24, carried back to Debian's 6.1). BTF does not tell of that, so it
+ * goes by a helper of 6.1.
+ */
+static __always_inline void stack_set(void *buffer, __u64 size)
+{
+	if (!HAS_HELPER(user_ringbuf_drain))
+		__builtin_memset(buffer, 0, size);
+}
+
 /* Bytes in the caller's memory. */
 struct dbps_span {
 	__u64 base;
@@ -65,6 +163,10 @@ struct dbps_span {
 static __always_inline int dbps_span_read(const struct dbps_span *span, __u32 off, void *dst,
 					  __u32 n)
 {
+	const __u64 size = __builtin_object_size(dst, 0); /* greatest number: not known here */
+
+	if (!__builtin_constant_p(n) && size <= STACK_MAX)
+		stack_set(dst, size);
 	return bpf_probe_read_user(dst, n, (const void *)(span->base + off));
 }
 

@@ -150,7 +150,7 @@ struct dark_feed {
 };
 
 /* Bytes of a record's header or body. Returns 1 when there is nothing more to do. */
-static int dark_piece(__u32 i, struct dark_feed *f)
+DBPS_TURN(TLS_PIECES, dark_piece, struct dark_feed, f)
 {
 	struct dbps_stream *in = &f->s->in;
 	__u8 b[TLS_HEADER];
@@ -200,7 +200,7 @@ __noinline int dark_logged_in(struct dbps_session *s, __u64 base, __u32 n)
 		s->in.hdr_have = 0;
 		s->lost = 0;
 	}
-	DBPS_LOOP(TLS_PIECES, dark_piece, &f);
+	DBPS_LOOP(dark_piece, &f);
 	if (f.n && !s->in.skip)
 		s->lost = 1;
 	return 0;

@@ -15,10 +15,9 @@
 #include "maps.bpf.h"
 #include "compat.bpf.h"
 
-#define DBPS_BODY_CAP			dbps_body_cap
-#define DBPS_STEP_FN			__attribute__((noinline))
-#define DBPS_LOOP(n, function, context) bpf_loop(n, function, context, 0)
-#define dbps_now()			bpf_ktime_get_ns()
+#define DBPS_BODY_CAP dbps_body_cap
+#define DBPS_STEP_FN  __attribute__((noinline))
+#define dbps_now()    bpf_ktime_get_ns()
 static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used);
 static __always_inline void dbps_on_found(struct dbps_record *r, int found);
 static __always_inline void dbps_on_resync(struct dbps_session *s);

@@ -10,16 +10,10 @@
 static __always_inline __u64 holder_key(struct sock *sk)
 {
 	__u16 family = sk->__sk_common.skc_family;
-	struct unix_sock *u;
-	struct sock *peer;
 
 	if (family == AF_INET || family == AF_INET6)
 		return (__u64)sk->__sk_common.skc_cookie.counter;
-	if (family != AF_UNIX)
-		return 0;
-	u = bpf_skc_to_unix_sock(sk);
-	peer = u ? u->peer : NULL;
-	return peer ? (__u64)peer->__sk_common.skc_cookie.counter : 0;
+	return family == AF_UNIX ? unix_peer(sk).cookie : 0;
 }
 
 SEC("iter/task_file")

@@ -47,13 +47,12 @@ static __always_inline __u32 peer_of_tcp(struct sock *sk, __u64 *ret_ns)
 
 static __always_inline __u32 peer_of_unix(struct sock *sk)
 {
-	struct unix_sock *u = bpf_skc_to_unix_sock(sk);
-	struct sock *peer;
+	struct unix_peer peer;
 
-	if (!u || !sk->sk_shutdown)
+	if (!sk->sk_shutdown)
 		return DBPS_PEER_THERE;
-	peer = u->peer;
-	if (!peer || peer->__sk_common.skc_flags & FLAG_DEAD)
+	peer = unix_peer(sk);
+	if (!peer.there || peer.flags & FLAG_DEAD)
 		return sk->sk_err == ERROR_ECONNRESET ? DBPS_PEER_RESET : DBPS_PEER_CLOSED;
 	return sk->sk_shutdown == SHUTDOWN_BOTH ? DBPS_PEER_CUT : DBPS_PEER_HALF_CLOSED;
 }

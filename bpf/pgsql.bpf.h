@@ -78,7 +78,7 @@ static __always_inline __u64 pgsql_went(struct dbps_record *r, int said)
 }
 
 /* Keep the text of a named Parse, and go on behind it. */
-static int pgsql_parsed_loop(__u32 i, struct dbps_record **of)
+DBPS_TURN(PGSQL_MESSAGES_MAX, pgsql_parsed_loop, struct dbps_record *, of)
 {
 	struct dbps_record *r = *of;
 	struct dbps_prepared_key key = session_prepared_key(&r->s, r->pg.parsed);
@@ -91,7 +91,7 @@ static int pgsql_parsed_loop(__u32 i, struct dbps_record **of)
 
 static __always_inline void pgsql_parsed(struct dbps_record *r)
 {
-	DBPS_LOOP(PGSQL_MESSAGES_MAX, pgsql_parsed_loop, &r);
+	DBPS_LOOP(pgsql_parsed_loop, &r);
 }
 
 static __always_inline __u64 pgsql_tap_received(struct dbps_record *r, __u64 base, __u32 n,

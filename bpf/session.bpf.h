@@ -28,7 +28,7 @@ struct session_taken {
 	bool taken;
 };
 
-static int session_lock_try(__u32 i, struct session_taken *t)
+DBPS_TURN(64, session_lock_try, struct session_taken, t)
 {
 	(void)i;
 	t->taken = session_try_lock(t->s);
@@ -42,7 +42,7 @@ __noinline int session_lock_contended(struct dbps_session *s)
 
 	if (!s)
 		return 0;
-	DBPS_LOOP(64, session_lock_try, &t);
+	DBPS_LOOP(session_lock_try, &t);
 	if (t.taken)
 		return 1;
 	s->lost = 1;
@@ -515,6 +515,7 @@ __noinline __u32 sent_everyday(struct dbps_session *s, __u64 base, __u32 n)
 	struct mysql_short_answer a;
 	__u64 r;
 
+	stack_set(&a, sizeof(a));
 	if (!s || n > MYSQL_SHORT_ANSWER || bpf_probe_read_user(&a, n, (const void *)base))
 		return 0;
 	r = mysql_everyday_answer(s, &a, n);
@@ -555,7 +556,7 @@ static __always_inline void session_sent(struct sent *f)
 
 /* Go on from `pos`. Returns 1 when all is done. Not within another loop: calls may be eight deep.
  */
-static int session_sent_rest(__u32 i, struct sent *f)
+DBPS_TURN(MYSQL_PACKETS_MAX, session_sent_rest, struct sent, f)
 {
 	__u64 left = sent_other(f->r, f->base, f->n, f->pos, f->window);
 
@@ -573,7 +574,7 @@ static __always_inline void session_sent_all(struct dbps_record *r, __u64 base, 
 
 	session_sent(&f);
 	if (mysql_unlikely(f.pos))
-		DBPS_LOOP(MYSQL_PACKETS_MAX, session_sent_rest, &f);
+		DBPS_LOOP(session_sent_rest, &f);
 }
 
 #endif

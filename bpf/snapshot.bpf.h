@@ -27,7 +27,7 @@ struct text_copy {
 	__u32 n;
 };
 
-static int text_copy_chunk(__u32 i, struct text_copy *c)
+DBPS_TURN(DBPS_TEXT_MAX / CHUNK + 1, text_copy_chunk, struct text_copy, c)
 {
 	__u32 done = i * CHUNK, from = c->off + done, to = c->to + done;
 
@@ -89,7 +89,7 @@ __noinline int snapshot_copy(struct dbps_record *r, struct dbps_page *page, __u3
 	if (c.n > DBPS_TEXT_MAX)
 		return -1;
 	c.to = at + sizeof(*row) + (__u32)names;
-	bpf_loop(DBPS_TEXT_MAX / CHUNK + 1, text_copy_chunk, &c, 0);
+	DBPS_LOOP(text_copy_chunk, &c);
 	row->text_have = c.n;
 	return names + (int)c.n;
 }
@@ -336,16 +336,13 @@ static __always_inline bool join_accepted(struct sock *sk)
 {
 	__u16 family = sk->__sk_common.skc_family, port = sk->__sk_common.skc_num;
 	__u8 state = sk->__sk_common.skc_state;
-	struct unix_sock *u;
 	__u64 *ports;
 
 	/* In CLOSE_WAIT the client has gone, and the server may execute on: an orphan. */
 	if ((state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT) || sk->sk_type != SOCK_STREAM)
 		return false;
-	if (family == AF_UNIX) {
-		u = bpf_skc_to_unix_sock(sk);
-		return u && u->addr;
-	}
+	if (family == AF_UNIX)
+		return unix_is_named(sk);
 	if (family != AF_INET && family != AF_INET6)
 		return false;
 	ports = join_port(port);

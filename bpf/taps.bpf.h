@@ -122,7 +122,7 @@ static __always_inline int segment_next(void)
 	return next;
 }
 
-static int segment_received(__u32 i, struct segments *v)
+DBPS_TURN(CALL_SEGMENTS, segment_received, struct segments, v)
 {
 	__u64 base;
 	__u32 n;
@@ -134,7 +134,7 @@ static int segment_received(__u32 i, struct segments *v)
 	return segment_next();
 }
 
-static int segment_sent(__u32 i, struct sent_segments *v)
+DBPS_TURN(CALL_SEGMENTS + MYSQL_PACKETS_MAX, segment_sent, struct sent_segments, v)
 {
 	if (v->sent.pos) {
 		session_sent_rest(i, &v->sent);
@@ -153,7 +153,7 @@ static __always_inline void tap_received_segments(struct dbps_record *r, const s
 {
 	struct segments v = {.r = r, .iov = call->buffer, .left = moved, .n = call->segments};
 
-	bpf_loop(CALL_SEGMENTS, segment_received, &v, 0);
+	DBPS_LOOP(segment_received, &v);
 	if (v.left)
 		session_unframe(&r->s, DBPS_LOSS_UNKNOWN_CALL);
 }
@@ -166,7 +166,7 @@ static __always_inline void tap_sent_segments(struct dbps_record *r, const struc
 		.sent = {.r = r},
 	};
 
-	bpf_loop(CALL_SEGMENTS + MYSQL_PACKETS_MAX, segment_sent, &v, 0);
+	DBPS_LOOP(segment_sent, &v);
 	if (v.all.left)
 		session_unframe(&r->s, DBPS_LOSS_UNKNOWN_CALL);
 }
@@ -289,12 +289,7 @@ static __always_inline bool tap_first_bytes(struct sock *sk, int ret)
 		return tp && !tp->bytes_sent &&
 		       tp->rcv_nxt - tp->copied_seq + (__u32)ret == (__u32)tp->bytes_received;
 	}
-	if (family == AF_UNIX) {
-		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
-
-		return u && u->addr;
-	}
-	return false;
+	return family == AF_UNIX && unix_is_named(sk);
 }
 
 /*
@@ -401,12 +396,8 @@ static __always_inline bool tap_may_greet(struct sock *sk, int ret)
 		return tp && tp->rcv_nxt - tp->copied_seq == (__u32)tp->bytes_received &&
 		       tp->bytes_sent <= (__u64)ret;
 	}
-	if (family == AF_UNIX) {
-		struct unix_sock *u = bpf_skc_to_unix_sock(sk);
-
-		return u && u->addr && (!sk->__sk_common.skc_cookie.counter || tap_of_server());
-	}
-	return false;
+	return family == AF_UNIX && unix_is_named(sk) &&
+	       (!sk->__sk_common.skc_cookie.counter || tap_of_server());
 }
 
 /* What the socket itself tells of a new session. */
@@ -507,7 +498,7 @@ struct greeting_look {
 	bool tidb;
 };
 
-static int greeting_tidb_loop(__u32 i, struct greeting_look *look)
+DBPS_TURN(124, greeting_tidb_loop, struct greeting_look, look)
 {
 	const __u8 *b;
 
@@ -525,7 +516,7 @@ __noinline int greeting_is_tidb(const struct dbps_window *w, __u32 version_len)
 
 	if (!w)
 		return 0;
-	bpf_loop(124, greeting_tidb_loop, &look, 0);
+	DBPS_LOOP(greeting_tidb_loop, &look);
 	return look.tidb;
 }
 

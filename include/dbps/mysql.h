@@ -6,9 +6,12 @@
  *   struct dbps_span                                  where a call's bytes are
  *   int dbps_span_read(span, off, void *dst, u32 n)   0, or negative: not readable
  *   DBPS_BODY_CAP                                     bytes kept of a request, DBPS_TEXT_MIN + 1 at
- * least DBPS_STEP_FN                                      linkage of the functions that are
- * verified apart DBPS_LOOP(n, function, context)                   call function(i, context) until
- * it returns 1 dbps_now()                                        CLOCK_MONOTONIC, ns
+ *                                                   least
+ *   DBPS_STEP_FN                                      linkage of what is verified apart
+ *   DBPS_TURN(n, function, type, context)             int function(__u32 i, type *context): a turn
+ *                                                   of a loop of n at most; 1: the last one
+ *   DBPS_LOOP(function, context)                      call it for i = 0, 1, …
+ *   dbps_now()                                        CLOCK_MONOTONIC, ns
  *   dbps_on_begin(record, last_stmt_id)               a statement has begun
  *   dbps_on_found(record, found)                      an answer held enum mysql_found bits
  *   dbps_on_resync(session)                           an end was not seen, and is taken from what
@@ -1106,7 +1109,7 @@ struct mysql_use_text {
 	struct mysql_use u;
 };
 
-static int mysql_use_loop(__u32 i, struct mysql_use_text *t)
+DBPS_TURN(DBPS_NAMES_MAX, mysql_use_loop, struct mysql_use_text, t)
 {
 	__u32 at = t->off + i;
 
@@ -1125,7 +1128,7 @@ MYSQL_INLINE void mysql_apply_use(struct dbps_session *s, const struct dbps_requ
 
 	if (off > 3)
 		return;
-	DBPS_LOOP(DBPS_NAMES_MAX, mysql_use_loop, &t);
+	DBPS_LOOP(mysql_use_loop, &t);
 	if (u->state == USE_NAME)
 		u->len = q->have - u->name;
 	else if (u->state == USE_TICK)
@@ -1716,7 +1719,7 @@ MYSQL_INLINE int mysql_request_piece(struct mysql_feed *f, bool held)
 	return f->pos >= f->whole || mysql_unlikely(f->r->s.flags & DBPS_TLS);
 }
 
-static int mysql_request_loop(__u32 i, struct mysql_feed *f)
+DBPS_TURN(MYSQL_PACKETS_MAX, mysql_request_loop, struct mysql_feed, f)
 {
 	(void)i;
 	return mysql_request_piece(f, false);
@@ -1940,7 +1943,7 @@ DBPS_STEP_FN __u32 mysql_requests(struct dbps_record *r, const struct dbps_span 
 		return 0;
 	f.span = *span;
 	f.total = mysql_total(r, 0, n);
-	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_request_loop, &f);
+	DBPS_LOOP(mysql_request_loop, &f);
 	return f.pos;
 }
 
@@ -2201,7 +2204,7 @@ MYSQL_INLINE int mysql_answer_step(struct mysql_feed *f)
 	return 0;
 }
 
-static int mysql_answer_loop(__u32 i, struct mysql_feed *f)
+DBPS_TURN(MYSQL_PACKETS_MAX, mysql_answer_loop, struct mysql_feed, f)
 {
 	(void)i;
 	return mysql_answer_step(f);
@@ -2223,7 +2226,7 @@ MYSQL_INLINE int mysql_sent(struct dbps_record *r, const struct dbps_span *span,
 			       .total = mysql_total(r, pos, n),
 			       .pos = pos};
 
-	DBPS_LOOP(MYSQL_PACKETS_MAX, mysql_answer_loop, &f);
+	DBPS_LOOP(mysql_answer_loop, &f);
 	if (mysql_unlikely(f.keeps))
 		return (int)f.pos;
 	return f.broken || f.pos < n ? -1 : 0;

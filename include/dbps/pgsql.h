@@ -635,7 +635,7 @@ DBPS_STEP_FN __u64 pgsql_request_piece(struct dbps_record *r, __u64 base, __u32 
 	return (__u64)(!in->left && pgsql_message(r) ? PGSQL_PARSED : PGSQL_MORE) << 32 | pos;
 }
 
-static int pgsql_request_loop(__u32 i, struct pgsql_feed *f)
+DBPS_TURN(PGSQL_MESSAGES_MAX, pgsql_request_loop, struct pgsql_feed, f)
 {
 	__u64 piece;
 
@@ -661,7 +661,7 @@ DBPS_STEP_FN int pgsql_requests(struct dbps_record *r, const struct dbps_span *s
 	if (!r || !span)
 		return 0;
 	f.span = *span;
-	DBPS_LOOP(PGSQL_MESSAGES_MAX, pgsql_request_loop, &f);
+	DBPS_LOOP(pgsql_request_loop, &f);
 	r->pg.held_len = 0;
 	parsed = f.came_to == PGSQL_PARSED;
 	if (f.came_to == PGSQL_BROKEN)
@@ -951,7 +951,7 @@ struct pgsql_fields {
 	__u32 sqlstate;
 };
 
-static int pgsql_field_loop(__u32 i, struct pgsql_fields *f)
+DBPS_TURN(DBPS_PGSQL_HEAD, pgsql_field_loop, struct pgsql_fields, f)
 {
 	const __u8 *b;
 
@@ -975,7 +975,7 @@ DBPS_STEP_FN __u32 pgsql_sqlstate(const struct dbps_pgsql_head *h, __u32 have)
 
 	if (!h)
 		return 0;
-	DBPS_LOOP(DBPS_PGSQL_HEAD, pgsql_field_loop, &f);
+	DBPS_LOOP(pgsql_field_loop, &f);
 	return f.sqlstate;
 }
 
@@ -1249,7 +1249,7 @@ PGSQL_INLINE int pgsql_answer_step(struct pgsql_feed *f)
 	return 0;
 }
 
-static int pgsql_answer_loop(__u32 i, struct pgsql_feed *f)
+DBPS_TURN(PGSQL_MESSAGES_MAX, pgsql_answer_loop, struct pgsql_feed, f)
 {
 	(void)i;
 	return pgsql_answer_step(f);
@@ -1368,7 +1368,7 @@ PGSQL_INLINE int pgsql_sent(struct dbps_record *r, const struct dbps_span *span,
 		f.pos = pgsql_encryption(r, span);
 	if (r->s.flags & DBPS_TLS)
 		return 0;
-	DBPS_LOOP(PGSQL_MESSAGES_MAX, pgsql_answer_loop, &f);
+	DBPS_LOOP(pgsql_answer_loop, &f);
 	if (r->s.phase == DBPS_PHASE_CLOSED)
 		return 0;
 	if (f.broken || f.pos < n)

@@ -203,14 +203,20 @@ UNTRACED_END
 #define DBPS_STEP_FN  static __attribute__((noinline, unused))
 #define dbps_now()    bpf_ktime_get_ns()
 
+#define stack_set(buffer, size) (void)(buffer)
+#define DBPS_TURN(n, function, type, context)                                                      \
+	enum { function##_turns = (n) };                                                           \
+	static int function(__u32 i, type *context)
+
 /* Each turn takes a byte at least, or is one of few: over what is kept of a call. */
-#define DBPS_LOOP(n, function, context)                                                            \
+#define DBPS_LOOP(function, context)                                                               \
 	do {                                                                                       \
 		size_t turns_ = 0;                                                                 \
                                                                                                    \
-		while (turns_ < (n) && !function((__u32)turns_, context))                          \
+		while (turns_ < function##_turns && !function((__u32)turns_, context))             \
 			turns_++;                                                                  \
-		CHECK((n) <= DBPS_NAMES_MAX || turns_ <= kernel->call_n + kernel->buffer_n);       \
+		CHECK(function##_turns <= DBPS_NAMES_MAX ||                                        \
+		      turns_ <= kernel->call_n + kernel->buffer_n);                                \
 	} while (0)
 
 static __always_inline void dbps_on_begin(struct dbps_record *r, __u32 last_used);

@@ -53,9 +53,12 @@ static void *bpf_map_lookup_elem(const int *map, const __u32 *key)
 	return &server_seen;
 }
 
-#define DBPS_LOOP(n, function, context)                                                            \
+#define DBPS_TURN(n, function, type, context)                                                      \
+	enum { function##_turns = (n) };                                                           \
+	static int function(__u32 i, type *context)
+#define DBPS_LOOP(function, context)                                                               \
 	do {                                                                                       \
-		for (__u32 i_ = 0; i_ < (n) && !function(i_, context); i_++)                       \
+		for (__u32 i_ = 0; i_ < function##_turns && !function(i_, context); i_++)          \
 			;                                                                          \
 	} while (0)
 

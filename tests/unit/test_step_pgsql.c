@@ -29,9 +29,12 @@ static __u64 clock_ns;
 
 #define DBPS_BODY_CAP (DBPS_TEXT_DEFAULT + 1)
 #define DBPS_STEP_FN  static __attribute__((unused))
-#define DBPS_LOOP(n, function, context)                                                            \
+#define DBPS_TURN(n, function, type, context)                                                      \
+	enum { function##_turns = (n) };                                                           \
+	static int function(__u32 i, type *context)
+#define DBPS_LOOP(function, context)                                                               \
 	do {                                                                                       \
-		for (__u32 i_ = 0; i_ < (n) && !function(i_, context); i_++)                       \
+		for (__u32 i_ = 0; i_ < function##_turns && !function(i_, context); i_++)          \
 			;                                                                          \
 	} while (0)
 #define dbps_now() (++clock_ns)

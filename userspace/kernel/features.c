@@ -28,6 +28,9 @@ struct probe_context {
 	struct btf *btf; /* of the kernel; NULL: none */
 };
 
+/* A function of the BPF memory allocator (7c8199e24fa0). */
+#define ALLOCATOR "bpf_mem_alloc_init"
+
 /* Fill feature->present, and feature->why when it is absent. */
 typedef void (*probe_fn)(const struct probe_context *context, const char *arg,
 			 struct dbps_feature *feature);
@@ -155,11 +158,16 @@ static void probe_fexit(const struct probe_context *context, const char *arg,
 		probe_function(context, fexit_functions[i], BPF_TRACE_FEXIT, feature);
 }
 
-static void probe_kfunc(const struct probe_context *context, const char *name,
-			struct dbps_feature *feature)
+static bool has_function(const struct btf *btf, const char *name)
 {
-	feature->present =
-		context->btf && btf__find_by_name_kind(context->btf, name, BTF_KIND_FUNC) >= 0;
+	return btf && btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) >= 0;
+}
+
+/* A function that programs call: a helper, or one of the kernel's own. */
+static void probe_call(const struct probe_context *context, const char *name,
+		       struct dbps_feature *feature)
+{
+	feature->present = has_function(context->btf, name);
 	if (!feature->present)
 		absent(feature, "this kernel has no function %s (Linux %s added it)", name,
 		       feature->since);
@@ -174,16 +182,6 @@ static void probe_map(const struct probe_context *context, const char *arg,
 	feature->present = r == 1;
 	if (r != 1)
 		absent(feature, r < 0 ? "the probe failed: %s" : "refused", strerror(-r));
-}
-
-static void probe_loop(const struct probe_context *context, const char *arg,
-		       struct dbps_feature *feature)
-{
-	(void)arg;
-	feature->present = context->btf &&
-			   btf__find_by_name_kind(context->btf, "bpf_loop", BTF_KIND_FUNC) >= 0;
-	if (!feature->present)
-		absent(feature, "Linux %s added it", feature->since);
 }
 
 static void probe_bpffs(const struct probe_context *context, const char *path,
@@ -250,6 +248,10 @@ static void probe_pidfd(const struct probe_context *context, const char *arg,
 #define SEND_TRACEPOINT "tp_btf/sock_send_length"
 #define FEXIT		"fexit"
 
+/* The loops, of which it needs one. */
+#define LOOP	 "bpf_loop"
+#define FOR_EACH "bpf_for_each_map_elem"
+
 static const struct {
 	struct dbps_feature feature;
 	probe_fn probe;
@@ -305,13 +307,33 @@ static const struct {
 	  .lost = "dbpsd does not start"},
 	 probe_iterator,
 	 "task_file"},
-	{{.name = "bpf_loop",
+	{{.name = LOOP,
 	  .since = "5.17",
 	  .used_for = "following many packets of one call",
+	  .instead = FOR_EACH},
+	 probe_call,
+	 LOOP},
+	{{.name = FOR_EACH,
+	  .since = "5.13",
+	  .used_for = "loops of kernels before 5.17",
 	  .needed = true,
 	  .lost = "dbpsd does not start"},
-	 probe_loop,
-	 NULL},
+	 probe_call,
+	 FOR_EACH},
+	{{.name = "bpf_skc_to_unix_sock",
+	  .since = "5.16",
+	  .used_for = "which Unix sockets a server has accepted, and their clients",
+	  .instead = "bpf_probe_read_kernel"},
+	 probe_call,
+	 "bpf_skc_to_unix_sock"},
+	{{.name = "BPF memory allocator",
+	  .since = "6.1",
+	  .used_for = "maps of kills and of encrypted sessions that take memory as they fill",
+	  .instead = "maps with all of their memory",
+	  .lost = "26 MiB, and the statements of more encrypted sessions than have room in 16 MiB "
+		  "of it"},
+	 probe_call,
+	 ALLOCATOR},
 	{{.name = "BPF ring buffer",
 	  .used_for = "waking dbpsd",
 	  .needed = true,
@@ -335,7 +357,7 @@ static const struct {
 	  .used_for = "KILL CONNECTION of many: reset in one step with the look at each session",
 	  .instead = "SOCK_DESTROY, one session at a time, right after a look",
 	  .lost = "a statement that begins between the look and the reset is cut as well"},
-	 probe_kfunc,
+	 probe_call,
 	 "bpf_sock_destroy"},
 	{{.name = "pidfd_getfd",
 	  .used_for = "KILL CONNECTION: end of a Unix socket session",
@@ -347,13 +369,13 @@ static const struct {
 	  .used_for = "KILL of PostgreSQL's sessions: look and signal in one step",
 	  .instead = "pidfd_send_signal, right after a look",
 	  .lost = "a KILL QUERY may meet the statement after the one that was meant"},
-	 probe_kfunc,
+	 probe_call,
 	 "bpf_send_signal_task"},
 	{{.name = "bpf_task_from_pid",
 	  .since = "6.2",
 	  .used_for = "what statements wait for and have used",
 	  .lost = "the columns wait, wait_ms, cpu_ms, read_bytes and write_bytes are NULL"},
-	 probe_kfunc,
+	 probe_call,
 	 "bpf_task_from_pid"},
 };
 
@@ -382,6 +404,12 @@ static void weigh_taps(struct dbps_feature *features)
 	sent->lost = "what a server sends by sendfile(2)";
 }
 
+static void weigh_loops(struct dbps_feature *features)
+{
+	if (find_feature(features, LOOP)->present)
+		find_feature(features, FOR_EACH)->unused = true;
+}
+
 static int try_fexit(const struct btf *btf)
 {
 	int r = 0;
@@ -391,19 +419,27 @@ static int try_fexit(const struct btf *btf)
 	return r;
 }
 
-int kernel_choose_tap(void)
+static int choose_tap(const struct btf *btf, enum dbps_tap_kind *ret_tap)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
 	int tracepoint =
 		try_tracepoint(btf, "sock_recv_length") ?: try_tracepoint(btf, "sock_send_length");
 	int fexit = tracepoint ? try_fexit(btf) : -ENOENT;
 
+	if (tracepoint && fexit)
+		return tracepoint == -ENOENT ? fexit : tracepoint;
+	*ret_tap = tracepoint ? DBPS_TAP_FEXIT : DBPS_TAP_TRACEPOINT;
+	return 0;
+}
+
+int kernel_choose_ways(struct kernel_ways *ret_ways)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	int r = choose_tap(btf, &ret_ways->tap);
+
+	ret_ways->loops = has_function(btf, "bpf_loop");
+	ret_ways->grows = has_function(btf, ALLOCATOR);
 	btf__free(btf);
-	if (!tracepoint)
-		return DBPS_TAP_TRACEPOINT;
-	if (!fexit)
-		return DBPS_TAP_FEXIT;
-	return tracepoint == -ENOENT ? fexit : tracepoint;
+	return r;
 }
 
 int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
@@ -418,6 +454,7 @@ int dbps_kernel_features(struct dbps_feature **ret_features, size_t *ret_n)
 		probes[i].probe(&context, probes[i].arg, &features[i]);
 	}
 	weigh_taps(features);
+	weigh_loops(features);
 	btf__free(context.btf);
 	/* The kernel's types are many small pieces, which would stay with the process. */
 	malloc_trim(0);

@@ -106,11 +106,27 @@ struct dbps_kernel {
 	void *on_server_data;
 };
 
+/* What load goes by. */
+struct kernel_ways {
+	enum dbps_tap_kind tap;
+	bool loops; /* bpf_loop(): Linux 5.17, e6f2dd0f8067 */
+	bool grows; /* maps in which programs at a library's functions make elements: 6.1,
+		       96da3f7d489d */
+};
+
 /**
- * @brief Which tap this kernel allows, asked of its BTF and by a try: the tracepoints, else fexit.
- * @return enum dbps_tap_kind; -ENOENT: it has neither; other errno: it refuses what it has.
+ * @brief What this kernel allows, asked of its BTF and, of the taps, by a try: the tracepoints,
+ * else fexit.
+ * @return 0; -ENOENT: it has neither tap; other negative errno: it refuses the one that it has.
  */
-int kernel_choose_tap(void);
+int kernel_choose_ways(struct kernel_ways *ret_ways);
+
+/**
+ * @brief From now on, programs are loaded without the calls of kernel functions that this kernel
+ * has not (missing.c). Once is enough.
+ * @return 0 or a negative errno.
+ */
+int kernel_drop_missing(void);
 
 /** @brief Bytes of a port bitmap. */
 #define DBPS_PORTS_BYTES (65536 / 8)

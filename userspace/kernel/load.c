@@ -131,6 +131,39 @@ static int size_type(const struct btf *btf, const char *name, unsigned int size)
 	return 0;
 }
 
+/* Memory that is set aside for the plaintext of encrypted sessions where a map cannot grow. */
+#define PLAIN_BYTES (16u << 20)
+
+static int set_aside(struct bpf_map *map)
+{
+	return bpf_map__set_map_flags(map, bpf_map__map_flags(map) & ~BPF_F_NO_PREALLOC);
+}
+
+/*
+ * Before Linux 6.1 a program at a library's functions that makes elements of a map which grows is
+ * loaded, but the kernel warns of it as a bug, with a trace (94dacdbd5d2d).
+ */
+static int set_maps_aside(struct dbps_bpf *skel, unsigned int record)
+{
+	unsigned int n = PLAIN_BYTES / record;
+	int r = set_aside(skel->maps.dbps_cancels);
+
+	if (!r)
+		r = set_aside(skel->maps.dbps_plain);
+	if (!r && n < bpf_map__max_entries(skel->maps.dbps_plain))
+		r = bpf_map__set_max_entries(skel->maps.dbps_plain, n);
+	return r;
+}
+
+static int fit_maps(struct dbps_bpf *skel, const struct kernel_ways *ways, unsigned int record)
+{
+	int r = ways->grows ? 0 : set_maps_aside(skel, record);
+
+	if (!r && ways->loops) /* then it is not used */
+		r = bpf_map__set_max_entries(skel->maps.dbps_turns, 1);
+	return r;
+}
+
 static int size_maps(struct dbps_bpf *skel, const struct dbps_kernel_options *options)
 {
 	const struct btf *btf = bpf_object__btf(skel->obj);
@@ -178,7 +211,7 @@ static int attach_iter(struct bpf_program *prog, struct bpf_map *map)
 
 static int attach_tap(struct bpf_program *prog)
 {
-	struct bpf_link *link = bpf_program__attach(prog);
+	struct bpf_link *link = bpf_program__attach_trace(prog);
 	int fd;
 
 	if (!link)
@@ -402,19 +435,24 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 		char **ret_why)
 {
 	char verdict[VERDICT_MAX] = "";
+	struct kernel_ways ways;
 	struct dbps_bpf *skel;
 	struct dbps_meta meta;
 	__u32 zero = 0;
-	int tap, r;
+	int r;
 
-	tap = kernel_choose_tap();
-	if (tap < 0)
-		return refuse_load(tap, "", ret_why);
+	r = kernel_choose_ways(&ways);
+	if (!r && ways.tap == DBPS_TAP_FEXIT) /* as a kernel that is so old has */
+		r = kernel_drop_missing();
+	if (r)
+		return refuse_load(r, "", ret_why);
 	skel = dbps_bpf__open();
 	if (!skel)
 		return say_why(ret_why, -errno, "cannot open the BPF object: %s", strerror(errno));
-	select_tap(skel, (enum dbps_tap_kind)tap);
+	select_tap(skel, ways.tap);
 	r = size_maps(skel, options);
+	if (!r)
+		r = fit_maps(skel, &ways, dbps_record_size(options->text_bytes));
 	if (!r)
 		r = load_timed(skel, verdict);
 	if (!r)
@@ -422,12 +460,12 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 	if (!r)
 		r = take_progs(kernel, skel);
 	if (!r)
-		r = attach_all(kernel, skel, (enum dbps_tap_kind)tap);
+		r = attach_all(kernel, skel, ways.tap);
 	dbps_bpf__destroy(skel);
 	if (r)
 		return refuse_load(r, verdict, ret_why);
 	fill_meta(options, &meta);
-	meta.tap = (__u32)tap;
+	meta.tap = ways.tap;
 	if (bpf_map_update_elem(kernel->map_fd[MAP_META], &zero, &meta, BPF_ANY))
 		return say_why(ret_why, -errno, "cannot write the meta map: %s", strerror(errno));
 	return 0;
