@@ -11,8 +11,9 @@ const struct dbps_command dbps_commands[] = {
 	 0, 0,
 	 "Lists every connection of the database servers on this host. On a terminal a\n"
 	 "line is cut to fit; into a pipe it has the first 100 bytes of the statement.\n"
-	 "--wide tells also what each statement waits for and has used, and the client's\n"
-	 "process. --json and --csv have all columns of a session and the whole statement.\n"
+	 "--wide tells also who is idle in a transaction and since when, what each statement\n"
+	 "waits for and has used, and the client's process. --json and --csv have all columns\n"
+	 "of a session and the whole statement.\n"
 	 "On the screen of --watch, what runs comes first.\n"
 	 "\n"
 	 "Examples:\n"

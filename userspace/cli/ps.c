@@ -20,7 +20,8 @@
 enum { ID, SERVER, TIME = 6 };
 #define COLUMNS_BEFORE "id, server, user, host, db, command, time, state, "
 #define COLUMNS_WIDE                                                                               \
-	"wait, wait_ms, cpu_ms, read_bytes, write_bytes, client_pid, client_command, proxy, "
+	"phase, transaction_ms, wait, wait_ms, cpu_ms, read_bytes, write_bytes, client_pid, "      \
+	"client_command, proxy, "
 #define COLUMNS_BEHIND "info"
 
 static volatile sig_atomic_t stopped;
