@@ -33,7 +33,8 @@ static __always_inline void thread_begin(struct dbps_record *r)
 	r->begun.write_bytes = task->ioac.write_bytes;
 }
 
-/* An int, a byte in Linux 7.2: a read of another size than the field's is for no load instruction. */
+/* An int, a byte in Linux 7.2: a read of another size than the field's is for no load instruction.
+ */
 static __always_inline bool thread_on_cpu(struct task_struct *task)
 {
 	return BPF_CORE_READ_BITFIELD(task, on_cpu);

@@ -388,9 +388,10 @@ static void take_verdict(const char *stats, size_t n, char ret_verdict[VERDICT_M
 		text += len - (VERDICT_MAX - 1);
 		len = VERDICT_MAX - 1;
 	}
-	for (size_t i = 0; i < len; i++)
-		ret_verdict[i] = text[i] == '\n' ? ' ' : text[i];
+	memcpy(ret_verdict, text, len);
 	ret_verdict[len] = 0;
+	for (char *at = ret_verdict; (at = strchr(at, '\n'));)
+		*at = ' ';
 }
 
 /* The verifier's time is most of what dbpsd takes to start. */
