@@ -218,8 +218,6 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
 				__u64 value) __ksym __weak;
 /* 6.10, fc7566ad0a82 */
-extern void bpf_preempt_disable(void) __ksym __weak;
-extern void bpf_preempt_enable(void) __ksym __weak;
 
 static __always_inline bool signal_wanted(const struct dbps_session *s, __u64 sequence)
 {
@@ -227,18 +225,19 @@ static __always_inline bool signal_wanted(const struct dbps_session *s, __u64 se
 			     *(volatile __u8 *)&s->phase > DBPS_PHASE_IDLE);
 }
 
-/* The look and the signal, with nothing between them but what interrupts a processor. */
+/*
+ * The look and the signal. Preemption stays on: with it off the kernel leaves the signal to an
+ * interrupt (87c544108b61), which comes some microseconds later, and behind the second look.
+ */
 static __always_inline int signal_if_wanted(struct task_struct *task, struct dbps_session *s,
 					    __u64 sequence, int sig, __u64 *ret_window_ns)
 {
 	int r = -1;
 
-	bpf_preempt_disable();
 	*ret_window_ns = bpf_ktime_get_ns();
 	if (signal_wanted(s, sequence))
 		r = bpf_send_signal_task(task, sig, PIDTYPE_TGID, 0) ? 1 : 0;
 	*ret_window_ns = bpf_ktime_get_ns() - *ret_window_ns;
-	bpf_preempt_enable();
 	return r;
 }
 
@@ -262,8 +261,7 @@ static __always_inline __u32 signal_session(struct dbps_session *s, struct dbps_
 	bool mine, late;
 	int r = -1;
 
-	if (!bpf_send_signal_task || !bpf_task_from_pid || !bpf_task_release ||
-	    !bpf_preempt_disable || !bpf_preempt_enable)
+	if (!bpf_send_signal_task || !bpf_task_from_pid || !bpf_task_release)
 		return DBPS_SIGNAL_UNSUPPORTED;
 	task = bpf_task_from_pid((__s32)s->tgid);
 	if (!task)

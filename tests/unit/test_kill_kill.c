@@ -992,7 +992,17 @@ static void a_signal_that_came_late_says_so(void **state)
 	be_postgres();
 	world.signal_result = 1;
 	world.ends_at = WHEN_KILLED;
+	world.ends_with = 0;
 	check_query(DBPS_KILL_MISSED, "(signal, signal, checked before)", "int");
+}
+
+static void a_signal_that_ended_it_before_the_second_look_has_interrupted_it(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.signal_result = 1;
+	world.ends_at = WHEN_KILLED;
+	check_query(DBPS_KILL_CONFIRMED, "(signal, signal, checked before)", "int");
 }
 
 static void a_backend_is_ended_by_a_signal_not_by_its_socket(void **state)
@@ -1326,6 +1336,7 @@ int main(void)
 		TEST(a_backend_that_drops_a_signal_gets_another),
 		TEST(a_backend_that_went_on_gets_no_signal),
 		TEST(a_signal_that_came_late_says_so),
+		TEST(a_signal_that_ended_it_before_the_second_look_has_interrupted_it),
 		TEST(a_backend_is_ended_by_a_signal_not_by_its_socket),
 		TEST(an_idle_session_is_reset),
 		TEST(a_unix_session_is_shut_down),

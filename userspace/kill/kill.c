@@ -308,7 +308,9 @@ static int run(struct kill *kill, const struct dbps_enactor *const *enactors, si
 			continue;
 		if (!enactors[i]->probe(&kill->target, ret_error->text))
 			continue;
-		kill->sent_ns = dbps_clock_ns();
+		/* What comes behind one that is under way only tells how that one went. */
+		if (!in_progress)
+			kill->sent_ns = dbps_clock_ns();
 		r = enactors[i]->act(&kill->target, ret_error);
 		if (r == 0 || r == -ETIMEDOUT || r == -EINPROGRESS)
 			note_acted(kill, enactors[i]);

@@ -10,9 +10,10 @@
  * 2. A backend that has read the next message takes its interrupts before it turns to it, and drops
  * a cancel there (PostgresMain(), step 5, in tcop/postgres.c). So what is pending before the end of
  * n cannot meet n + 1.
- * Preemption is off from the first look until the signal was sent. SHOW STATUS tells how long that
- * took, Dbps_signal_window_ns, most of which is waking the backend, when the signal is pending
- * already: for n + 1 to be met, n must end before that, and n + 1 begin.
+ * SHOW STATUS tells how long it took from the first look until the signal was sent,
+ * Dbps_signal_window_ns, most of which is waking the backend, when the signal is pending already:
+ * for n + 1 to be met, n must end before that, and n + 1 begin, as it can when the processor is
+ * taken away in between.
  * 3. When n was over at the second look, it may have met the next one: the answer says so.
  * 4. On kernels without bpf_send_signal_task() (Linux 6.13, 6280cf718db0) the session is read right
  * before pidfd_send_signal(2) instead, which 3. holds for, always.
