@@ -217,7 +217,6 @@ int dbps_arm(struct bpf_iter__bpf_sk_storage_map *ctx)
 /* Linux 6.13, 6280cf718db0 */
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
 				__u64 value) __ksym __weak;
-/* 6.10, fc7566ad0a82 */
 
 static __always_inline bool signal_wanted(const struct dbps_session *s, __u64 sequence)
 {

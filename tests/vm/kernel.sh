@@ -31,7 +31,7 @@ fetch() {
 	(cd "$work" && apt-get download -q -o APT::Sandbox::User=root "$package")
 }
 
-# Leaves the module directories in $work/lib/modules, the kernel's own in $modules_of.
+# Leaves the modules in $work/lib/modules/$release.
 unpack() {
 	local package
 

@@ -112,7 +112,7 @@ static int act_checked(const struct dbps_kill_target *target, struct dbps_link_e
 const struct dbps_enactor dbps_signal = {
 	.name = "signal",
 	.describe = "PostgreSQL: SIGINT or SIGTERM to the backend, in one step with the look at "
-		    "its statement: hits the statement that was meant, and no other",
+		    "its statement: should it meet the next one after all, the answer says so",
 	.exact = true,
 	.again = true,
 	.ends = true,
