@@ -146,12 +146,12 @@ static __always_inline struct unix_peer unix_peer(struct sock *sk)
 
 /*
  * A helper fills a buffer of the stack that is not set, also when no constant tells how much of it,
- * since Linux 6.3 (6715df8d5d24, carried back to Debian's 6.1). BTF does not tell of that, so it
- * goes by a helper of 6.1.
+ * since Linux 6.3 (6715df8d5d24); later versions of 6.1 and 5.15 have that as well. BTF does not tell
+ * of it, so it goes by the tracepoints of 6.3: setting a buffer is never wrong.
  */
 static __always_inline void stack_set(void *buffer, __u64 size)
 {
-	if (!HAS_HELPER(user_ringbuf_drain))
+	if (!__builtin_expect(bpf_core_type_exists(btf_trace_sock_recv_length), 1))
 		__builtin_memset(buffer, 0, size);
 }
 
