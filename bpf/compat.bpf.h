@@ -58,6 +58,30 @@ struct pt_regs___dbps {
 /* A pointer to look through only. Linux 6.2, a35b9af4ec2c */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
+/* Linux 6.10, fc7566ad0a82 */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+/* 6.14, c8e2ee1f3df0 */
+extern void bpf_local_irq_save(unsigned long *flags__irq_flag) __ksym __weak;
+extern void bpf_local_irq_restore(unsigned long *flags__irq_flag) __ksym __weak;
+
+/* Where tracepoints do not: what runs a tap keeps its processor, and that one's window. */
+static __always_inline void tap_hold(void)
+{
+	bpf_preempt_disable();
+}
+
+/* Who has to give way does so behind the program, not in it: with interrupts off nobody is
+ * scheduled right here. */
+static __always_inline void tap_release(void)
+{
+	unsigned long flags;
+
+	bpf_local_irq_save(&flags);
+	bpf_preempt_enable();
+	bpf_local_irq_restore(&flags);
+}
+
 /* Whether this kernel has a helper: what does without it is laid where it is in nobody's way. */
 #define HAS_HELPER(name)                                                                           \
 	__builtin_expect(bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name), 1)

@@ -5,9 +5,10 @@
  * Invariants:
  * 1. `gen` is odd while one tap writes. It is taken with a compare-and-swap; a tap that does not
  * get it counts the event as lost and marks the session, whose framing then starts anew.
- * 2. Taps run with preemption off (tracepoints call their probes so), so a holder is never waited
- * for longer than one event takes on another processor. Those of older kernels (fexit) can be
- * preempted where the kernel is built for it; then 1. counts.
+ * 2. Taps run with preemption off (tracepoints call their probes so, or tap_hold()), so a holder is
+ * never waited for longer than one event takes on another processor, and a tap has that one's
+ * window to itself. Those of older kernels (fexit) can be preempted where the kernel is built for
+ * it; then 1. counts.
  */
 #ifndef DBPS_BPF_SESSION_H
 #define DBPS_BPF_SESSION_H

@@ -82,6 +82,51 @@ static __always_inline struct dbps_record *tap_record(struct sock *sk)
 	return bpf_sk_storage_get(&dbps_sessions, sk, 0, 0);
 }
 
+/*
+ * Where a tap can be preempted (7.x: tracepoints call their probes under SRCU), the kernel leaves
+ * it out for whoever comes to it on that processor meanwhile, as if it ran inside of itself. So
+ * there are three programs in a row, each with a guard of its own:
+ * 1. The first leaves in the record which thread's event it has.
+ * 2. The second takes what the first has not, and says that it looked: a note that it finds so is
+ * of an event before, where the third was left out.
+ * 3. The third, the shortest, takes the note away. Where there is none, both were left out, and
+ * the session is marked.
+ * One thread at a time receives from a session's socket, and one sends; of two at once the notes
+ * would be mixed up.
+ */
+enum tap_turn { TAP_ALONE, TAP_FIRST, TAP_AGAIN };
+enum tap_direction { TAP_IN, TAP_OUT };
+
+#define TAP_LOOKED (1u << 31) /* no thread has such a number */
+
+/* Whether the event is this program's. */
+static __always_inline bool tap_takes(struct dbps_record *r, enum tap_turn turn,
+				      enum tap_direction direction)
+{
+	__u32 me, *taken = &r->taken[direction];
+	bool mine = true;
+
+	if (turn == TAP_ALONE)
+		return true;
+	me = (__u32)bpf_get_current_pid_tgid();
+	if (turn == TAP_AGAIN) {
+		mine = *taken != me;
+		me |= TAP_LOOKED;
+	}
+	*taken = me;
+	return mine;
+}
+
+/* The event may have begun a session. */
+static __always_inline void tap_takes_first(struct sock *sk, enum tap_turn turn,
+					    enum tap_direction direction)
+{
+	struct dbps_record *r = turn == TAP_ALONE ? NULL : tap_record(sk);
+
+	if (r)
+		tap_takes(r, turn, direction);
+}
+
 /* The segments of a call with several buffers. */
 struct segments {
 	struct dbps_record *r;
@@ -319,7 +364,7 @@ int BPF_PROG(dbps_exec, struct task_struct *task)
 
 static __noinline int tap_start(struct sock *sk, int ret);
 
-static __always_inline int tap_received(struct sock *sk, int ret, int flags)
+static __always_inline int tap_received(struct sock *sk, int ret, int flags, enum tap_turn turn)
 {
 	struct dbps_record *r;
 	struct call call;
@@ -327,9 +372,14 @@ static __always_inline int tap_received(struct sock *sk, int ret, int flags)
 	if (mysql_likely(tap_foreign_receive(sk, ret)))
 		return 0;
 	r = tap_record(sk);
-	if (!r)
-		return tap_may_start(sk, ret) && !(flags & MSG_PEEK) ? tap_start(sk, ret) : 0;
-	if (flags & MSG_PEEK)
+	if (!r) {
+		if (!tap_may_start(sk, ret) || flags & MSG_PEEK)
+			return 0;
+		tap_start(sk, ret);
+		tap_takes_first(sk, turn, TAP_IN);
+		return 0;
+	}
+	if (flags & MSG_PEEK || !tap_takes(r, turn, TAP_IN))
 		return 0;
 	if (ret <= 0) {
 		/* The everyday case: the server looks for the next command. */
@@ -713,7 +763,7 @@ static __noinline int tap_greeting(struct sock *sk, int ret)
 	return 0;
 }
 
-static __always_inline int tap_sent(struct sock *sk, int ret)
+static __always_inline int tap_sent(struct sock *sk, int ret, enum tap_turn turn)
 {
 	struct dbps_record *r;
 	struct call call;
@@ -721,8 +771,15 @@ static __always_inline int tap_sent(struct sock *sk, int ret)
 	if (mysql_likely(tap_foreign_send(sk, ret)))
 		return 0;
 	r = tap_record(sk);
-	if (!r)
-		return tap_may_greet(sk, ret) ? tap_greeting(sk, ret) : 0;
+	if (!r) {
+		if (!tap_may_greet(sk, ret))
+			return 0;
+		tap_greeting(sk, ret);
+		tap_takes_first(sk, turn, TAP_OUT);
+		return 0;
+	}
+	if (!tap_takes(r, turn, TAP_OUT))
+		return 0;
 	if (ret <= 0)
 		return tap_nothing_sent(r, ret);
 	if (tap_unknown(r, &call))
@@ -742,13 +799,102 @@ static __always_inline int tap_sent(struct sock *sk, int ret)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(dbps_recv, struct sock *sk, int ret, int flags)
 {
-	return tap_received(sk, ret, flags);
+	return tap_received(sk, ret, flags, TAP_ALONE);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(dbps_send, struct sock *sk, int ret, int flags)
 {
-	return tap_sent(sk, ret);
+	return tap_sent(sk, ret, TAP_ALONE);
+}
+
+/* Where they can be preempted. A tracepoint calls its programs in the order in which they came. */
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(dbps_recv_first, struct sock *sk, int ret, int flags)
+{
+	tap_hold();
+	tap_received(sk, ret, flags, TAP_FIRST);
+	tap_release();
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(dbps_recv_again, struct sock *sk, int ret, int flags)
+{
+	tap_hold();
+	tap_received(sk, ret, flags, TAP_AGAIN);
+	tap_release();
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(dbps_send_first, struct sock *sk, int ret, int flags)
+{
+	tap_hold();
+	tap_sent(sk, ret, TAP_FIRST);
+	tap_release();
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(dbps_send_again, struct sock *sk, int ret, int flags)
+{
+	tap_hold();
+	tap_sent(sk, ret, TAP_AGAIN);
+	tap_release();
+	return 0;
+}
+
+/*
+ * An event that no tap saw. What it may have changed is not known any more: the statement, the
+ * database (PostgreSQL's sessions keep theirs), and during a login who it is. The user of a session
+ * stays, with the mark: whom protect.users names is not to lose that by an event.
+ */
+static __noinline int tap_left_out(struct dbps_record *r)
+{
+	struct dbps_session *s = &r->s;
+
+	if (!session_lock(r))
+		return 0;
+	s->flags |= DBPS_LEFT_OUT;
+	session_unframe(s, DBPS_LOSS_LEFT_OUT);
+	if (!(s->flags & DBPS_PGSQL)) {
+		s->db_len = 0;
+		if (s->phase < DBPS_PHASE_CLOSED) {
+			s->phase = DBPS_PHASE_UNKNOWN;
+			s->flags |= DBPS_JOINED;
+		}
+	}
+	session_unlock(r);
+	return 0;
+}
+
+/* The third. Nothing that matters is lost with an event that moved no bytes. */
+static __always_inline int tap_check(struct sock *sk, int ret, enum tap_direction direction)
+{
+	struct dbps_record *r;
+	bool seen;
+
+	if (mysql_likely(!tap_may_have_record(sk)))
+		return 0;
+	r = tap_record(sk);
+	if (!r)
+		return 0;
+	seen = (r->taken[direction] & ~TAP_LOOKED) == (__u32)bpf_get_current_pid_tgid();
+	r->taken[direction] = 0;
+	return mysql_likely(seen) || ret <= 0 ? 0 : tap_left_out(r);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(dbps_recv_check, struct sock *sk, int ret, int flags)
+{
+	return flags & MSG_PEEK ? 0 : tap_check(sk, ret, TAP_IN);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(dbps_send_check, struct sock *sk, int ret, int flags)
+{
+	return tap_check(sk, ret, TAP_OUT);
 }
 
 /*
@@ -773,7 +919,7 @@ SEC("fexit/inet_recvmsg")
 int BPF_PROG(dbps_recv_inet, struct socket *sock, struct msghdr *msg, size_t size, int flags,
 	     int ret)
 {
-	return tap_received(sock->sk, ret, flags);
+	return tap_received(sock->sk, ret, flags, TAP_ALONE);
 }
 
 SEC("fexit/inet6_recvmsg")
@@ -793,7 +939,7 @@ int dbps_recv_unix(void *ctx)
 SEC("fexit/inet_sendmsg")
 int BPF_PROG(dbps_send_inet, struct socket *sock, struct msghdr *msg, size_t size, int ret)
 {
-	return tap_sent(sock->sk, ret);
+	return tap_sent(sock->sk, ret, TAP_ALONE);
 }
 
 SEC("fexit/inet6_sendmsg")
@@ -806,7 +952,7 @@ int dbps_send_inet6(void *ctx)
 SEC("fexit/unix_stream_sendmsg")
 int BPF_PROG(dbps_send_unix, struct socket *sock, struct msghdr *msg, size_t len, int ret)
 {
-	return tap_sent(sock->sk, ret);
+	return tap_sent(sock->sk, ret, TAP_ALONE);
 }
 
 #endif

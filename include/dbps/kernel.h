@@ -310,6 +310,11 @@ struct dbps_meta {
 	__u8 build[32]; /* digest of the BPF object */
 };
 
-enum dbps_tap_kind { DBPS_TAP_TRACEPOINT = 1, DBPS_TAP_FEXIT };
+enum dbps_tap_kind {
+	DBPS_TAP_TRACEPOINT = 1,
+	DBPS_TAP_FEXIT,
+	DBPS_TAP_PREEMPTIBLE, /* tracepoints whose programs can be preempted */
+	DBPS_TAP_N,
+};
 
 #endif

@@ -16,7 +16,7 @@
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
  */
-#define DBPS_LAYOUT 20
+#define DBPS_LAYOUT 21
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer
@@ -96,6 +96,7 @@ enum dbps_flag {
 				       pooler, which serves all sessions in one process */
 	DBPS_OB20 = 1 << 28,	    /* its packets are inside of OceanBase's (protocol.md 2.5) */
 	DBPS_HELD = 1 << 27,	    /* the server has read requests that it comes to later */
+	DBPS_LEFT_OUT = 1 << 29,    /* the kernel left out all taps of an event (counted) */
 };
 
 /* Packets inside of outer ones: the compressed protocol's, or OceanBase's. */
@@ -285,6 +286,10 @@ struct dbps_mysql {
 /* The storage of one socket: the session, and what only the kernel side needs of it. */
 struct dbps_record {
 	struct dbps_session s;
+	/* Where taps can be preempted (bpf/taps.bpf.h): the thread whose receive, and whose send, a
+	 * tap has taken. A line, so that what follows keeps its place. */
+	__u32 taken[2];
+	__u32 room[14];
 	union {
 		struct dbps_mysql my;
 		struct dbps_pgsql pg; /* with DBPS_PGSQL */

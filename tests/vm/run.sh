@@ -31,7 +31,7 @@ trap 'exit 143' TERM INT
 
 khz=$("$build/tests/vm/tsc_khz")
 kernel=(console=ttyS0 quiet loglevel=1 panic=-1 oops=panic mitigations=off nokaslr
-	tsc=reliable "tsc_early_khz=$khz")
+	transparent_hugepage=never tsc=reliable "tsc_early_khz=$khz")
 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -serial stdio \
 	-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
 	-kernel "$build/vm/vmlinuz" -initrd "$build/vm/initramfs" -append "${kernel[*]}" \

@@ -419,6 +419,17 @@ static int try_fexit(const struct btf *btf)
 	return r;
 }
 
+/*
+ * Whether tracepoints call their programs with preemption on, and the programs can turn it off.
+ * Linux 7 guards all tracepoints by this SRCU domain alone; before 6.13 (48bcda684823) it was that
+ * of calls from idle processors, next to preemption off.
+ */
+static bool tracepoints_preempt(const struct btf *btf)
+{
+	return btf__find_by_name_kind(btf, "tracepoint_srcu_srcu_data", BTF_KIND_VAR) >= 0 &&
+	       has_function(btf, "bpf_local_irq_save");
+}
+
 static int choose_tap(const struct btf *btf, enum dbps_tap_kind *ret_tap)
 {
 	int tracepoint =
@@ -427,7 +438,9 @@ static int choose_tap(const struct btf *btf, enum dbps_tap_kind *ret_tap)
 
 	if (tracepoint && fexit)
 		return tracepoint == -ENOENT ? fexit : tracepoint;
-	*ret_tap = tracepoint ? DBPS_TAP_FEXIT : DBPS_TAP_TRACEPOINT;
+	*ret_tap = tracepoint		     ? DBPS_TAP_FEXIT
+		   : tracepoints_preempt(btf) ? DBPS_TAP_PREEMPTIBLE
+					      : DBPS_TAP_TRACEPOINT;
 	return 0;
 }
 

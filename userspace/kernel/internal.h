@@ -52,6 +52,10 @@ enum kernel_link {
 	LINK_SEND_INET6,
 	LINK_RECV_UNIX,
 	LINK_SEND_UNIX,
+	LINK_RECV_AGAIN, /* these four where tracepoints' programs can be preempted */
+	LINK_SEND_AGAIN,
+	LINK_RECV_CHECK,
+	LINK_SEND_CHECK,
 	LINK_EXEC,
 	LINK_SNAPSHOT,
 	LINK_JOIN,

@@ -53,23 +53,27 @@ static const char *const map_names[MAP_N] = {
 
 static const struct {
 	const char *name;
-	bool fexit; /* a part of the fexit tap */
+	enum dbps_tap_kind tap; /* a part of this one alone; 0: of all */
 } links[LINK_N] = {
-	[LINK_RECV] = {"dbps_recv", false},
-	[LINK_SEND] = {"dbps_send", false},
-	[LINK_RECV_INET6] = {"dbps_recv_inet6", true},
-	[LINK_SEND_INET6] = {"dbps_send_inet6", true},
-	[LINK_RECV_UNIX] = {"dbps_recv_unix", true},
-	[LINK_SEND_UNIX] = {"dbps_send_unix", true},
-	[LINK_SNAPSHOT] = {"dbps_snapshot", false},
-	[LINK_JOIN] = {"dbps_join", false},
-	[LINK_ADOPT] = {"dbps_adopt", false},
-	[LINK_ARM] = {"dbps_arm", false},
-	[LINK_EXEC] = {"dbps_exec", false},
-	[LINK_ONE] = {"dbps_one", false},
-	[LINK_SLOT] = {"dbps_slot", false},
-	[LINK_HOLDERS] = {"dbps_holders", false},
-	[LINK_RESET] = {"dbps_reset_many", false},
+	[LINK_RECV] = {"dbps_recv", 0},
+	[LINK_SEND] = {"dbps_send", 0},
+	[LINK_RECV_INET6] = {"dbps_recv_inet6", DBPS_TAP_FEXIT},
+	[LINK_SEND_INET6] = {"dbps_send_inet6", DBPS_TAP_FEXIT},
+	[LINK_RECV_UNIX] = {"dbps_recv_unix", DBPS_TAP_FEXIT},
+	[LINK_SEND_UNIX] = {"dbps_send_unix", DBPS_TAP_FEXIT},
+	[LINK_RECV_AGAIN] = {"dbps_recv_again", DBPS_TAP_PREEMPTIBLE},
+	[LINK_SEND_AGAIN] = {"dbps_send_again", DBPS_TAP_PREEMPTIBLE},
+	[LINK_RECV_CHECK] = {"dbps_recv_check", DBPS_TAP_PREEMPTIBLE},
+	[LINK_SEND_CHECK] = {"dbps_send_check", DBPS_TAP_PREEMPTIBLE},
+	[LINK_SNAPSHOT] = {"dbps_snapshot", 0},
+	[LINK_JOIN] = {"dbps_join", 0},
+	[LINK_ADOPT] = {"dbps_adopt", 0},
+	[LINK_ARM] = {"dbps_arm", 0},
+	[LINK_EXEC] = {"dbps_exec", 0},
+	[LINK_ONE] = {"dbps_one", 0},
+	[LINK_SLOT] = {"dbps_slot", 0},
+	[LINK_HOLDERS] = {"dbps_holders", 0},
+	[LINK_RESET] = {"dbps_reset_many", 0},
 };
 
 static const char *const prog_names[PROG_N] = {
@@ -221,8 +225,7 @@ static int attach_tap(struct bpf_program *prog)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The programs of either tap. Those of the other one are not loaded: the kernel would refuse them.
- */
+/* The programs of one tap. Those of the others are not loaded: the kernel would refuse some. */
 struct tap_programs {
 	struct bpf_program *of[LINK_N];
 };
@@ -238,6 +241,15 @@ static struct tap_programs tap_programs(const struct dbps_bpf *skel, enum dbps_t
 			[LINK_RECV_UNIX] = skel->progs.dbps_recv_unix,
 			[LINK_SEND_UNIX] = skel->progs.dbps_send_unix,
 		}};
+	if (tap == DBPS_TAP_PREEMPTIBLE)
+		return (struct tap_programs){{
+			[LINK_RECV] = skel->progs.dbps_recv_first,
+			[LINK_SEND] = skel->progs.dbps_send_first,
+			[LINK_RECV_AGAIN] = skel->progs.dbps_recv_again,
+			[LINK_SEND_AGAIN] = skel->progs.dbps_send_again,
+			[LINK_RECV_CHECK] = skel->progs.dbps_recv_check,
+			[LINK_SEND_CHECK] = skel->progs.dbps_send_check,
+		}};
 	return (struct tap_programs){{
 		[LINK_RECV] = skel->progs.dbps_recv,
 		[LINK_SEND] = skel->progs.dbps_send,
@@ -246,12 +258,13 @@ static struct tap_programs tap_programs(const struct dbps_bpf *skel, enum dbps_t
 
 static void select_tap(struct dbps_bpf *skel, enum dbps_tap_kind tap)
 {
-	struct tap_programs other =
-		tap_programs(skel, tap == DBPS_TAP_FEXIT ? DBPS_TAP_TRACEPOINT : DBPS_TAP_FEXIT);
+	for (int other = DBPS_TAP_TRACEPOINT; other < DBPS_TAP_N; other++) {
+		struct tap_programs programs = tap_programs(skel, (enum dbps_tap_kind)other);
 
-	for (int i = 0; i < LINK_N; i++)
-		if (other.of[i])
-			bpf_program__set_autoload(other.of[i], false);
+		for (int i = 0; i < LINK_N; i++)
+			if (programs.of[i])
+				bpf_program__set_autoload(programs.of[i], other == (int)tap);
+	}
 }
 
 /* Where the programs of the other families jump to. The kernel forgets it when nobody holds or pins
@@ -266,6 +279,11 @@ static int join_fexit(const struct dbps_kernel *kernel, const struct dbps_bpf *s
 	    bpf_map_update_elem(kernel->map_fd[MAP_SENDS], &zero, &sent, BPF_ANY))
 		return -errno;
 	return 0;
+}
+
+static bool is_part(int link, enum dbps_tap_kind tap)
+{
+	return !links[link].tap || links[link].tap == tap;
 }
 
 static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel, enum dbps_tap_kind tap)
@@ -290,7 +308,7 @@ static int attach_all(struct dbps_kernel *kernel, struct dbps_bpf *skel, enum db
 	for (int i = 0; i < LINK_N; i++) {
 		if (taps.of[i])
 			fd[i] = attach_tap(taps.of[i]);
-		if (fd[i] < 0 && (taps.of[i] || !links[i].fexit))
+		if (fd[i] < 0 && is_part(i, tap))
 			return fd[i];
 	}
 	return 0;
@@ -567,7 +585,7 @@ static bool has_all(const struct dbps_kernel *kernel, enum dbps_tap_kind tap)
 		if (kernel->map_fd[i] < 0)
 			return false;
 	for (int i = 0; i < LINK_N; i++)
-		if (kernel->link_fd[i] < 0 && (tap == DBPS_TAP_FEXIT || !links[i].fexit))
+		if (kernel->link_fd[i] < 0 && is_part(i, tap))
 			return false;
 	for (int i = 0; i < PROG_N; i++)
 		if (kernel->prog_fd[i] < 0)

@@ -69,13 +69,19 @@ static int add_left_out_of_link(int link_fd, __u64 *n)
 	return prog_fd < 0 ? -errno : add_left_out(prog_fd, n);
 }
 
+/* Then the programs count themselves: one tap that is left out has another behind it. */
+static bool has_checks(const struct dbps_kernel *kernel)
+{
+	return kernel->link_fd[LINK_RECV_CHECK] >= 0;
+}
+
 int dbps_kernel_losses(struct dbps_kernel *kernel, __u64 ret_losses[DBPS_LOSS_N])
 {
 	__u64 losses[DBPS_LOSS_N] = {0};
 	int r = read_counters(kernel->map_fd[MAP_LOSSES], losses);
 
 	losses[DBPS_LOSS_TORN] += atomic_load(&kernel->n_torn);
-	for (int i = LINK_RECV; i <= LINK_EXEC && !r; i++)
+	for (int i = has_checks(kernel) ? LINK_EXEC : LINK_RECV; i <= LINK_EXEC && !r; i++)
 		if (kernel->link_fd[i] >= 0)
 			r = add_left_out_of_link(kernel->link_fd[i], &losses[DBPS_LOSS_LEFT_OUT]);
 	for (int i = 0; i < PROG_N && !r; i++)

@@ -417,6 +417,8 @@ static struct dbps_value get_note(const struct dbps_row *row)
 		return words("the database's name is cut");
 	if (row->session->lost)
 		return words("an event was lost, framing started anew");
+	if (has(row, DBPS_LEFT_OUT))
+		return words("the kernel left out an event: user and database may be others");
 	if (has(row, DBPS_SPLICED_IN))
 		return words("bytes moved in a way that no tap sees");
 	if (has(row, DBPS_JOINED))
