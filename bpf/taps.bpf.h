@@ -83,7 +83,7 @@ static __always_inline struct dbps_record *tap_record(struct sock *sk)
 }
 
 /*
- * Where a tap can be preempted (7.x: tracepoints call their probes under SRCU), the kernel leaves
+ * Where a tap can be preempted (Linux 7.0, a46023d5616e, f7d327654b88), the kernel leaves
  * it out for whoever comes to it on that processor meanwhile, as if it ran inside of itself. So
  * there are three programs in a row, each with a guard of its own:
  * 1. The first leaves in the record which thread's event it has.

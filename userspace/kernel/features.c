@@ -421,8 +421,8 @@ static int try_fexit(const struct btf *btf)
 
 /*
  * Whether tracepoints call their programs with preemption on, and the programs can turn it off.
- * Linux 7 guards all tracepoints by this SRCU domain alone; before 6.13 (48bcda684823) it was that
- * of calls from idle processors, next to preemption off.
+ * Linux 7.0 (a46023d5616e) guards all of them by this SRCU domain alone; before 6.13 (e53244e2c893)
+ * it was that of calls from idle processors, next to preemption off.
  */
 static bool tracepoints_preempt(const struct btf *btf)
 {
@@ -438,7 +438,7 @@ static int choose_tap(const struct btf *btf, enum dbps_tap_kind *ret_tap)
 
 	if (tracepoint && fexit)
 		return tracepoint == -ENOENT ? fexit : tracepoint;
-	*ret_tap = tracepoint		     ? DBPS_TAP_FEXIT
+	*ret_tap = tracepoint		      ? DBPS_TAP_FEXIT
 		   : tracepoints_preempt(btf) ? DBPS_TAP_PREEMPTIBLE
 					      : DBPS_TAP_TRACEPOINT;
 	return 0;
