@@ -2,7 +2,13 @@
  * The kernel side of dbps, one object: settings and maps, the tap, the protocol step, the snapshot
  * and the cancel map. Nothing here changes, holds or redirects what it sees.
  */
+/* The kernel finds its place in a map's value by this name. This one is there on every kernel. */
+#define bpf_task_work bpf_task_work___vmlinux
 #include "vmlinux.h"
+#undef bpf_task_work
+struct bpf_task_work {
+	__u64 opaque;
+} __attribute__((aligned(8)));
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -36,6 +42,7 @@ static __always_inline void dbps_pgsql_on_version(struct dbps_record *r,
 #include "taps.bpf.h"
 #include "library.bpf.h"
 #include "peer.bpf.h"
+#include "signal.bpf.h"
 #include "snapshot.bpf.h"
 #include "holder.bpf.h"
 #include "reset.bpf.h"

@@ -72,10 +72,19 @@ struct dbps_cancel {
 	__u32 outcome;	  /* enum dbps_cancel_outcome */
 	__u64 settled_ns; /* 0: not settled */
 	__u32 error;	  /* code of the ERR that ended the statement, 0: none */
+	__u32 signalled;  /* enum dbps_signalled, of the last one asked for */
+	__u64 begun;	  /* newest statement that began since it was armed, 0: none */
+	__u64 ended;	  /* newest one that ended since then, 0: none */
+	__u64 struck;	  /* first one after `sequence` that ended interrupted, 0: none */
+	__u32 backend;	  /* the process to which a signal was handed, 0: none */
+	__u32 signal;	  /* which */
+	__u32 sends;	  /* signals that were sent to it */
 	__u32 pad;
-	__u64 begun;  /* newest statement that began since it was armed, 0: none */
-	__u64 ended;  /* newest one that ended since then, 0: none */
-	__u64 struck; /* first one after `sequence` that ended interrupted, 0: none */
+#ifdef __VMLINUX_H__
+	struct bpf_task_work work; /* the kernel's */
+#else
+	__u64 work;
+#endif
 };
 
 enum dbps_cancel_outcome {
@@ -132,6 +141,7 @@ struct dbps_control {
 	__u64 one_cookie;      /* one: the session that is looked for */
 	__u64 signal_cookie;   /* one: the session that is signalled */
 	__u64 signal_sequence; /* one: the statement that must execute; 0: whatever */
+	__u32 signal_now;      /* one: not by the backend, which may be long in taking it */
 	__u32 signal;	       /* one: to be sent to the session's process; 0: none */
 	__u32 signalled;       /* one: enum dbps_signalled */
 	__u32 postgres; /* a process called postgres is or was there: its first packets count */
@@ -174,6 +184,7 @@ enum dbps_signalled {
 	DBPS_SIGNAL_FAILED,	 /* no such process, or refused */
 	DBPS_SIGNAL_SENT,	 /* as wanted before and after */
 	DBPS_SIGNAL_LATE,	 /* as wanted before, not after */
+	DBPS_SIGNAL_HANDED,	 /* to the backend, which looks and sends when it runs */
 };
 
 /*

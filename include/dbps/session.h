@@ -16,7 +16,7 @@
 
 /* Changes with every change of a shared layout: pins of another layout are replaced, not adopted.
  */
-#define DBPS_LAYOUT 21
+#define DBPS_LAYOUT 22
 
 /*
  * MySQL names are at most 80 (user, MariaDB) and 64 (database) characters of up to 3 bytes. Longer

@@ -77,6 +77,27 @@ def test_kill_query(context):
         check_equal(client.query("select 1"), [("1",)], "the next statement")
 
 
+def test_kill_query_of_a_stopped_backend(context):
+    """It takes no signal until it goes on; the kill stays with it."""
+    server, daemon = pair(context)
+    client = connect(context, server)
+    client.send(query("select pg_sleep(30)"))
+    row = daemon.wait_session(server, client.pid, "the statement to run", is_active)
+    stop_process(client.pid)
+    try:
+        answer = daemon.answer_text(f"kill query {row['id']}", server)
+        context.note(answer)
+        check(answer.startswith("pending: statement 1 still executes") and "the server has the kill" in answer, answer)
+    finally:
+        os.kill(client.pid, signal.SIGCONT)
+    with contextlib.suppress(PgError):
+        client.until_ready()
+        raise Failure("the statement was not interrupted")
+    row = daemon.wait_idle(server, client.pid)
+    check_equal((row["sqlstate"], row["errors"]), ("57014", 1), "the error")
+    client.close()
+
+
 def test_kill_connection(context):
     server, daemon = pair(context)
     for statement in (None, "select pg_sleep(30)", "begin", "select g from generate_series(1,1e8) g"):

@@ -128,9 +128,9 @@ int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place 
 }
 
 int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
-		       int sig)
+		       int sig, bool now)
 {
-	(void)kernel, (void)place, (void)sequence, (void)sig;
+	(void)kernel, (void)place, (void)sequence, (void)sig, (void)now;
 	return -EOPNOTSUPP;
 }
 
@@ -138,12 +138,6 @@ void dbps_kernel_signal_stats(const struct dbps_kernel *kernel, struct dbps_sign
 {
 	(void)kernel;
 	*ret_stats = (struct dbps_signal_stats){.sent = 3, .late = 1, .window_max_ns = 700};
-}
-
-bool dbps_kernel_signals(const struct dbps_kernel *kernel)
-{
-	(void)kernel;
-	return false;
 }
 
 int dbps_kernel_prepared(struct dbps_kernel *kernel, const struct dbps_prepared_key *key,

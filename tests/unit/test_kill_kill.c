@@ -61,9 +61,10 @@ static struct {
 	bool alias;	/* KILL QUERY ID meets another connection */
 	int reset_error, shutdown_error;
 	int reset_many_result;
-	int signal_result;   /* of dbps_kernel_signal() */
-	int signals_dropped; /* so many come to nothing */
-	bool polls;	     /* the server looks at the cancel table */
+	int signal_result;	       /* of dbps_kernel_signal() */
+	enum dbps_signalled signalled; /* what becomes of a signal to a statement */
+	int signals_dropped;	       /* so many come to nothing */
+	bool polls;		       /* the server looks at the cancel table */
 	int slot_error;
 	int arm_error;
 	bool id_unknown; /* the kernel side does not know where the id is */
@@ -385,23 +386,23 @@ static int link_result(struct dbps_link_error *error)
 }
 
 int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
-		       int sig)
+		       int sig, bool now)
 {
 	(void)kernel;
 	assert_int_equal(place->cookie, COOKIE);
 	assert_int_equal(sequence, sig == SIGINT ? world.session.sequence : 0);
 	if (world.signal_result < 0)
 		return world.signal_result;
-	did(sig == SIGINT ? "int" : "term");
+	if (sig == SIGINT && !now && world.cancel.signalled == DBPS_SIGNAL_HANDED)
+		return 0;
+	did(sig == SIGTERM ? "term" : now ? "int_now" : "int");
+	if (sig == SIGINT) {
+		world.cancel.signalled = now ? DBPS_SIGNAL_SENT : world.signalled;
+		world.cancel.sends += world.cancel.signalled != DBPS_SIGNAL_HANDED;
+	}
 	if (world.signals_dropped-- <= 0)
 		happen(WHEN_KILLED);
 	return world.signal_result;
-}
-
-bool dbps_kernel_signals(const struct dbps_kernel *kernel)
-{
-	(void)kernel;
-	return true;
 }
 
 int dbps_link_ping(struct dbps_registry *registry, uint32_t server, int timeout_ms,
@@ -954,6 +955,7 @@ static void be_postgres(void)
 {
 	world.session.flags |= DBPS_PGSQL;
 	world.link = DBPS_LINK_NONE;
+	world.signalled = DBPS_SIGNAL_SENT;
 }
 
 static void a_backend_is_interrupted_by_a_signal(void **state)
@@ -990,19 +992,50 @@ static void a_signal_that_came_late_says_so(void **state)
 {
 	(void)state;
 	be_postgres();
-	world.signal_result = 1;
+	world.signalled = DBPS_SIGNAL_LATE;
 	world.ends_at = WHEN_KILLED;
 	world.ends_with = 0;
-	check_query(DBPS_KILL_MISSED, "(signal, signal, checked before)", "int");
+	check_query(DBPS_KILL_MISSED,
+		    "ended by itself when the kill came; nothing else was running (signal)", "int");
 }
 
 static void a_signal_that_ended_it_before_the_second_look_has_interrupted_it(void **state)
 {
 	(void)state;
 	be_postgres();
-	world.signal_result = 1;
+	world.signalled = DBPS_SIGNAL_LATE;
 	world.ends_at = WHEN_KILLED;
-	check_query(DBPS_KILL_CONFIRMED, "(signal, signal, checked before)", "int");
+	check_query(DBPS_KILL_CONFIRMED, "(signal)", "int");
+}
+
+static void a_signal_that_its_backend_did_not_send_any_more_says_so(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.signalled = DBPS_SIGNAL_HANDED;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = DBPS_SQLSTATE('2', '2', '0', '1', '2');
+	check_query(DBPS_KILL_MISSED, "ended by itself with SQLSTATE 22012; no signal was sent",
+		    "int");
+}
+
+static void what_another_has_interrupted_before_the_signal_is_not_ours(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.signalled = DBPS_SIGNAL_HANDED;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = DBPS_SQLSTATE_CANCELED;
+	check_query(DBPS_KILL_MISSED, "been interrupted with SQLSTATE 57014; no signal was sent",
+		    "int");
+}
+
+static void a_backend_that_does_not_run_is_signalled_at_the_end(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.signalled = DBPS_SIGNAL_HANDED;
+	check_query(DBPS_KILL_PENDING, "still executes", "int int_now");
 }
 
 static void a_backend_is_ended_by_a_signal_not_by_its_socket(void **state)
@@ -1337,6 +1370,9 @@ int main(void)
 		TEST(a_backend_that_went_on_gets_no_signal),
 		TEST(a_signal_that_came_late_says_so),
 		TEST(a_signal_that_ended_it_before_the_second_look_has_interrupted_it),
+		TEST(a_signal_that_its_backend_did_not_send_any_more_says_so),
+		TEST(what_another_has_interrupted_before_the_signal_is_not_ours),
+		TEST(a_backend_that_does_not_run_is_signalled_at_the_end),
 		TEST(a_backend_is_ended_by_a_signal_not_by_its_socket),
 		TEST(an_idle_session_is_reset),
 		TEST(a_unix_session_is_shut_down),

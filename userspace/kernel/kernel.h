@@ -83,12 +83,13 @@ int dbps_kernel_find(struct dbps_kernel *kernel, pid_t tgid, __u64 id,
 /**
  * @brief Signal the process of a session, in one step with the look whether it is as wanted.
  * @param sequence The statement that must be executing; 0: whatever.
- * @return 0 sent, and it was as wanted after that too; 1 sent, but the statement was over right
- * after; -EALREADY it is not as wanted, nothing was sent; -ESRCH not at its place any more;
+ * @param now Not to be handed to the backend, which looks and sends when it runs (Linux 6.18).
+ * @return 0 handed or sent, what the statement's entry of the cancel map tells (`signalled`);
+ * -EALREADY it is not as wanted, nothing was sent; -ESRCH not at its place any more;
  * -EOPNOTSUPP this kernel cannot; other negative errno.
  */
 int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
-		       int sig);
+		       int sig, bool now);
 
 /* The signals of this dbpsd and those before it whose pins it took over. The window: from the look
  * at the statement until its signal was sent, in ns; of the last one, and the longest. */
@@ -102,9 +103,6 @@ struct dbps_signal_stats {
 
 void dbps_kernel_signal_stats(const struct dbps_kernel *kernel,
 			      struct dbps_signal_stats *ret_stats);
-
-/** @return Whether this kernel can do that. */
-bool dbps_kernel_signals(const struct dbps_kernel *kernel);
 
 /** @brief As dbps_kernel_snapshot() of place->cookie, at once when it still is at that place. */
 int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,

@@ -83,7 +83,7 @@ static int read_at(struct dbps_kernel *kernel, const struct dbps_place *place,
 
 /* The kernel takes the request back when it has come to the session. */
 static __u32 signal_at(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
-		       int sig, int *ret_r)
+		       int sig, bool now, int *ret_r)
 {
 	struct dbps_control *control = kernel->control;
 	_cleanup_(kernel_reading_free) struct kernel_reading reading = {0};
@@ -93,6 +93,7 @@ static __u32 signal_at(struct dbps_kernel *kernel, const struct dbps_place *plac
 	control->signalled = DBPS_SIGNAL_NONE;
 	control->signal_sequence = sequence;
 	control->signal_cookie = place->cookie;
+	control->signal_now = now;
 	control->signal = (__u32)sig;
 	*ret_r = read_at(kernel, place, 0, &reading);
 	control->signal = 0;
@@ -102,15 +103,15 @@ static __u32 signal_at(struct dbps_kernel *kernel, const struct dbps_place *plac
 }
 
 int dbps_kernel_signal(struct dbps_kernel *kernel, const struct dbps_place *place, __u64 sequence,
-		       int sig)
+		       int sig, bool now)
 {
 	int r;
 
-	switch (signal_at(kernel, place, sequence, sig, &r)) {
+	switch (signal_at(kernel, place, sequence, sig, now, &r)) {
+	case DBPS_SIGNAL_HANDED:
 	case DBPS_SIGNAL_SENT:
-		return 0;
 	case DBPS_SIGNAL_LATE:
-		return 1;
+		return 0;
 	case DBPS_SIGNAL_OVER:
 		return -EALREADY;
 	case DBPS_SIGNAL_UNSUPPORTED:
@@ -133,11 +134,6 @@ void dbps_kernel_signal_stats(const struct dbps_kernel *kernel, struct dbps_sign
 		.window_ns = control->signal_window_ns,
 		.window_max_ns = control->signal_window_max_ns,
 	};
-}
-
-bool dbps_kernel_signals(const struct dbps_kernel *kernel)
-{
-	return !kernel->no_signals;
 }
 
 int dbps_kernel_snapshot_at(struct dbps_kernel *kernel, const struct dbps_place *place,

@@ -121,6 +121,12 @@ static const char *how_it_ended(const struct kill *kill, const char *without, ch
 	return buf;
 }
 
+/* What was handed to a backend is sent when that runs, unless its statement has ended by then. */
+static bool is_unsent(const struct kill *kill)
+{
+	return kill->cancel.signalled != DBPS_SIGNAL_NONE && !kill->cancel.sends;
+}
+
 /* What ended before the entry was there was not seen to end, and may have been interrupted. */
 void kill_answer_over(struct kill *kill)
 {
@@ -129,8 +135,9 @@ void kill_answer_over(struct kill *kill)
 								    : "ended before the kill";
 	char how[64];
 
-	kill_answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had %s%s", statement(kill),
-		    what, how_it_ended(kill, "", how));
+	kill_answer(kill, DBPS_KILL_MISSED, "missed: statement %llu had %s%s%s", statement(kill),
+		    what, how_it_ended(kill, "", how),
+		    is_unsent(kill) ? "; no signal was sent" : "");
 }
 
 /* What a kill did to the statements after the one that was meant. */
@@ -163,7 +170,7 @@ static void answer_missed(struct kill *kill)
 	char how[64], later[128];
 
 	describe_later(kill, later, sizeof(later));
-	if (!kill->acted[0])
+	if (!kill->acted[0] || is_unsent(kill))
 		kill_answer_over(kill);
 	else if (cancel->outcome == DBPS_OUTCOME_ENDED &&
 		 (!kill->inexact || cancel->settled_ns > kill->acted_ns))
@@ -183,7 +190,7 @@ static bool is_ours(const struct kill *kill)
 {
 	const struct dbps_cancel *cancel = &kill->cancel;
 
-	return kill->acted[0] && cancel->outcome == DBPS_OUTCOME_ENDED &&
+	return kill->acted[0] && !is_unsent(kill) && cancel->outcome == DBPS_OUTCOME_ENDED &&
 	       kill_is_interruption(cancel->error) &&
 	       (!kill->inexact || cancel->settled_ns >= kill->sent_ns);
 }
@@ -242,7 +249,8 @@ static void answer_pending_query(struct kill *kill)
 	describe_running(kill, running, sizeof(running));
 	kill_answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has %s (%s)%s",
 		    running[0] ? running : "the statement has not been seen to end",
-		    kill->passing ? "not taken the kill, which is given up" : "the kill",
+		    kill->passing || is_unsent(kill) ? "not taken the kill, which is given up"
+						     : "the kill",
 		    kill->acted, what_helps(&kill->target.session));
 }
 

@@ -291,8 +291,12 @@ static void note_acted(struct kill *kill, const struct dbps_enactor *enactor)
 	kill->inexact = !enactor->exact;
 	kill->passing = enactor->passing;
 	if (dbps_kernel_watch_get(kill->target.kernel, kill->target.session.cookie,
-				  dbps_kill_action(&kill->target), &cancel) == 0)
-		kill->last_begun = cancel.begun > cancel.sequence ? cancel.begun : 0;
+				  dbps_kill_action(&kill->target), &cancel) < 0)
+		return;
+	kill->last_begun = cancel.begun > cancel.sequence ? cancel.begun : 0;
+	kill->inexact |= cancel.signalled == DBPS_SIGNAL_LATE;
+	kill->cancel.signalled = cancel.signalled;
+	kill->cancel.sends = cancel.sends;
 }
 
 /* Try enactors in their order until one acts. Errors as their `act`; -ENOTCONN when none could. */
@@ -443,6 +447,14 @@ static void act_again(struct kill *kill, struct kill_errors *errors)
 	kill->sent_ns = sent_ns;
 }
 
+/* When the time is over, at once: what its backend has not taken is sent from outside then. */
+static bool is_due(const struct kill *kill)
+{
+	return dbps_clock_ns() - kill->acted_ns >= AGAIN_NS ||
+	       (kill->cancel.signalled == DBPS_SIGNAL_HANDED &&
+		dbps_kill_ms_left(&kill->target) == 0);
+}
+
 /* Invariants 4, 6 and 7. */
 void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_session *now)
 {
@@ -456,8 +468,7 @@ void kill_look(struct kill *kill, struct kill_errors *errors, const struct dbps_
 	    (now->sequence != kill->target.session.sequence || !dbps_session_executes(now)))
 		return;
 	kill->target.session = *now;
-	if (kill->again && !kill->target.connection && dbps_session_executes(now) &&
-	    dbps_clock_ns() - kill->acted_ns >= AGAIN_NS)
+	if (kill->again && !kill->target.connection && dbps_session_executes(now) && is_due(kill))
 		act_again(kill, errors);
 	if (kill->target.connection && errors->server == -EAGAIN && dbps_session_executes(now))
 		kill_act_server(kill, errors);

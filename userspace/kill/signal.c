@@ -4,22 +4,24 @@
  * restarts.
  *
  * Why SIGINT interrupts the statement that was meant, and no other:
- * 1. The kernel side looks whether statement n executes, signals its backend, and looks again
- * (dbps_signal() in bpf/snapshot.bpf.h). When n still executes then, the signal was pending before
- * n's ReadyForQuery was sent.
- * 2. A backend that has read the next message takes its interrupts before it turns to it, and drops
- * a cancel there (PostgresMain(), step 5, in tcop/postgres.c). So what is pending before the end of
- * n cannot meet n + 1.
- * SHOW STATUS tells how long it took from the first look until the signal was sent,
- * Dbps_signal_window_ns, most of which is waking the backend, when the signal is pending already:
- * for n + 1 to be met, n must end before that, and n + 1 begin, as it can when the processor is
- * taken away in between.
- * 3. When n was over at the second look, it may have met the next one: the answer says so.
- * 4. On kernels without bpf_send_signal_task() (Linux 6.13, 6280cf718db0) the session is read right
- * before pidfd_send_signal(2) instead, which 3. holds for, always.
+ * 1. Its entry of the cancel map is armed, and the kernel side then sees that statement n executes:
+ * from then on the backend's own taps settle the entry when n is over, before its ReadyForQuery can
+ * be followed by anything.
+ * 2. Linux 6.18 lets a function run in the backend itself, before it returns to user mode
+ * (signal_here() in bpf/signal.bpf.h). It sends the signal unless the entry is settled: nothing of
+ * the backend goes on between the two.
+ * 3. A backend that has read the next message takes its interrupts before it turns to it, and drops
+ * a cancel there (PostgresMain(), step 5, in tcop/postgres.c). So what is sent before the end of n
+ * cannot meet n + 1.
+ * 4. From Linux 6.13 on (6280cf718db0) the kernel side looks, signals, and looks again, while the
+ * backend may go on. When n still executes at the second look, 3. holds. When it was over, it may
+ * have met the next one, as it can when the processor is taken away in between: the answer says so.
+ * Before that the session is read right before pidfd_send_signal(2), and any answer says so.
  * 5. What comes between n's begin, which is when its bytes were read, and the backend's turning to
- * it is dropped just so (2.), and so is what comes between the messages of the extended protocol:
+ * it is dropped just so (3.), and so is what comes between the messages of the extended protocol:
  * it is sent again while n executes.
+ * 6. A backend that does not come to run, as one that is stopped or waits for a disk that is gone,
+ * is signalled from outside (4.) when the time is over, so that the kill stays with it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -66,14 +68,13 @@ static int told(int r, struct dbps_link_error *ret_error)
 static int act_in_kernel(const struct dbps_kill_target *target, struct dbps_link_error *ret_error)
 {
 	struct dbps_place place = dbps_place_of(&target->session);
+	bool now = dbps_kill_ms_left(target) == 0;
 	int r = dbps_kernel_signal(target->kernel, &place, wanted_sequence(target),
-				   wanted_signal(target));
+				   wanted_signal(target), now);
 
 	if (r == -EOPNOTSUPP)
 		return -EAGAIN;
-	if (r == -ESRCH)
-		return -EALREADY;
-	return told(r == 1 && !target->connection ? -EINPROGRESS : r > 0 ? 0 : r, ret_error);
+	return told(r == -ESRCH ? -EALREADY : r, ret_error);
 }
 
 /* Whether the statement that was meant executes now, or the session is there at all. */
@@ -97,8 +98,6 @@ static int act_checked(const struct dbps_kill_target *target, struct dbps_link_e
 {
 	_cleanup_close_ int pidfd = -1;
 
-	if (dbps_kernel_signals(target->kernel))
-		return 0; /* it was sent: this only says that it may have come late */
 	pidfd = (int)syscall(SYS_pidfd_open, (pid_t)target->session.tgid, 0);
 	if (pidfd < 0)
 		return errno == ESRCH ? -EALREADY : told(-errno, ret_error);
@@ -111,8 +110,9 @@ static int act_checked(const struct dbps_kill_target *target, struct dbps_link_e
 
 const struct dbps_enactor dbps_signal = {
 	.name = "signal",
-	.describe = "PostgreSQL: SIGINT or SIGTERM to the backend, in one step with the look at "
-		    "its statement: should it meet the next one after all, the answer says so",
+	.describe = "PostgreSQL: SIGINT or SIGTERM to the backend, which looks at its statement "
+		    "itself (before Linux 6.18 it is looked at from outside: should the signal "
+		    "meet the next one, the answer says so)",
 	.exact = true,
 	.again = true,
 	.ends = true,
