@@ -770,11 +770,18 @@ static void test_deallocated(void **state)
 	CLIENT('P', "a\0select 'a'\0\0\0");
 	SERVER('1', "");
 	sync('I');
+	query("discard plans", "DISCARD PLANS", 'I');
+	CLIENT('B', "\0a\0\0\0\0\0\0\0");
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('2', "");
+	SERVER('C', "SELECT 1\0");
+	sync('I');
 	query("discard all", "DISCARD ALL", 'I');
 	CLIENT('B', "\0a\0\0\0\0\0\0\0");
 	SERVER('E', "SERROR\0VERROR\0C26000\0\0");
 	sync('I');
-	free(tells(LOGIN "Prepare:select 'a'|00000|I\nQuery:discard all|00000|I\n"
+	free(tells(LOGIN "Prepare:select 'a'|00000|I\nQuery:discard plans|00000|I\n"
+			 "Execute:select 'a'|00000|I\nQuery:discard all|00000|I\n"
 			 "Execute:?|26000|I\n"));
 }
 

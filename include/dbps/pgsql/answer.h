@@ -175,7 +175,8 @@ PGSQL_INLINE void pgsql_sent_ahead(struct pgsql_feed *f)
 PGSQL_INLINE void pgsql_complete(struct dbps_record *r, const struct dbps_pgsql_head *h, __u32 have)
 {
 	r->s.results++;
-	if (have > 4 && (pgsql_begins(h->b, "DEAL", 4) || pgsql_begins(h->b, "DISC", 4)))
+	if (have > 8 &&
+	    (pgsql_begins(h->b, "DEAL", 4) || (pgsql_begins(h->b, "DISC", 4) && h->b[8] == 'A')))
 		r->s.prepare_era++;
 }
 
