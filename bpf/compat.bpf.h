@@ -170,8 +170,8 @@ static __always_inline struct unix_peer unix_peer(struct sock *sk)
 
 /*
  * A helper fills a buffer of the stack that is not set, also when no constant tells how much of it,
- * since Linux 6.3 (6715df8d5d24); later versions of 6.1 and 5.15 have that as well. BTF does not tell
- * of it, so it goes by the tracepoints of 6.3: setting a buffer is never wrong.
+ * since Linux 6.3 (6715df8d5d24); later versions of 6.1 and 5.15 have that as well. BTF does not
+ * tell of it, so it goes by the tracepoints of 6.3: setting a buffer is never wrong.
  */
 static __always_inline void stack_set(void *buffer, __u64 size)
 {
