@@ -77,7 +77,7 @@ def cancels_of(daemon, server, what, statement):
             windows.append(status(daemon)["Dbps_signal_window_ns"])
     client.close()
     return [
-        Figure(f"from the look until the signal was sent, {what}", "ns", windows, note="with waking the backend"),
+        Figure(f"from the look until the signal was sent, {what}", "ns", windows, note="by the backend, where it can"),
         Figure("  of it p99", "ns", [kill.percentile(windows, 0.99)]),
         Figure(f"to the answer `confirmed`, {what}", "us", times, goal=2000),
         Figure("  of it p99", "us", [kill.percentile(times, 0.99)]),
