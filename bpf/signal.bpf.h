@@ -11,13 +11,17 @@
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type,
 				__u64 value) __ksym __weak;
 
-/* Linux 6.18. The function runs in the task before it returns to user mode, for which
- * a sleep that a signal would end is ended, too. Of
- * bpf_map the compiler would tell libbpf only the name, which is not enough for it. */
+/*
+ * Linux 7.0, and 6.18. The function runs in the task before it returns to user mode, for which a
+ * sleep that a signal would end is ended, too. Of bpf_map itself the compiler would tell libbpf the
+ * name only, which is not enough for it.
+ */
 struct bpf_map___here {
 	__u32 id;
 };
 typedef int (*signal_work_fn)(struct bpf_map___here *map, void *key, void *value);
+extern int bpf_task_work_schedule_signal(struct task_struct *task, struct bpf_task_work *work,
+					 void *map__map, signal_work_fn callback) __ksym __weak;
 extern int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task_work *work,
 					      void *map__map, signal_work_fn callback,
 					      void *aux__prog) __ksym __weak;
@@ -69,22 +73,31 @@ static int signal_here(struct bpf_map___here *map, void *key, struct dbps_cancel
 	return 0;
 }
 
+/* Negative where the kernel cannot. */
+static __always_inline int signal_schedule(struct task_struct *task, struct dbps_cancel *c)
+{
+	if (bpf_task_work_schedule_signal)
+		return bpf_task_work_schedule_signal(task, &c->work, &dbps_cancels,
+						     (signal_work_fn)signal_here);
+	if (bpf_task_work_schedule_signal_impl)
+		return bpf_task_work_schedule_signal_impl(task, &c->work, &dbps_cancels,
+							  (signal_work_fn)signal_here, NULL);
+	return -1;
+}
+
 static __always_inline bool signal_hand(struct task_struct *task, const struct dbps_session *s,
 					struct dbps_cancel *c, __u32 sig)
 {
-	int r;
-
 	/* It has it already: one that waits for a disk, or for a processor. */
 	if (c->signalled == DBPS_SIGNAL_HANDED)
 		return true;
 	c->backend = s->tgid;
 	c->signal = sig;
 	c->signalled = DBPS_SIGNAL_HANDED;
-	r = bpf_task_work_schedule_signal_impl(task, &c->work, &dbps_cancels,
-					       (signal_work_fn)signal_here, NULL);
-	if (r)
-		c->signalled = DBPS_SIGNAL_NONE;
-	return !r;
+	if (!signal_schedule(task, c))
+		return true;
+	c->signalled = DBPS_SIGNAL_NONE;
+	return false;
 }
 
 /* ------------------------------------------------------------------ from here --------------- */
@@ -122,8 +135,7 @@ static __always_inline __u32 signal_task(struct task_struct *task, struct dbps_s
 		return DBPS_SIGNAL_OVER;
 	if (!control->signal_sequence || !c)
 		return signal_send(task, s, control);
-	if (bpf_task_work_schedule_signal_impl && !control->signal_now &&
-	    signal_hand(task, s, c, control->signal))
+	if (!control->signal_now && signal_hand(task, s, c, control->signal))
 		return DBPS_SIGNAL_HANDED;
 	told = signal_send(task, s, control);
 	if (told != DBPS_SIGNAL_FAILED)

@@ -458,6 +458,7 @@ int kernel_choose_ways(struct kernel_ways *ret_ways)
 
 	ret_ways->loops = has_function(btf, "bpf_loop");
 	ret_ways->grows = has_function(btf, ALLOCATOR);
+	ret_ways->implicit = has_function(btf, "bpf_task_work_schedule_signal");
 	btf__free(btf);
 	return r;
 }

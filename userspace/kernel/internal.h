@@ -111,11 +111,14 @@ struct dbps_kernel {
 };
 
 /* What load goes by. */
+struct bpf_object;
+
 struct kernel_ways {
 	enum dbps_tap_kind tap;
-	bool loops; /* bpf_loop(): Linux 5.17, e6f2dd0f8067 */
-	bool grows; /* maps in which programs at a library's functions make elements: 6.1,
-		       96da3f7d489d */
+	bool loops;    /* bpf_loop(): Linux 5.17, e6f2dd0f8067 */
+	bool grows;    /* maps in which programs at a library's functions make elements: 6.1,
+			  96da3f7d489d */
+	bool implicit; /* functions that are given their program by the verifier: 7.0 */
 };
 
 /**
@@ -131,6 +134,11 @@ int kernel_choose_ways(struct kernel_ways *ret_ways);
  * @return 0 or a negative errno.
  */
 int kernel_drop_missing(void);
+
+/**
+ * @brief Let libbpf not find a weak kernel function, though it is in the kernel's BTF.
+ */
+void kernel_hide_function(struct bpf_object *object, const char *name);
 
 /** @brief Bytes of a port bitmap. */
 #define DBPS_PORTS_BYTES (65536 / 8)

@@ -469,6 +469,8 @@ static int load(struct dbps_kernel *kernel, const struct dbps_kernel_options *op
 	if (!skel)
 		return say_why(ret_why, -errno, "cannot open the BPF object: %s", strerror(errno));
 	select_tap(skel, ways.tap);
+	if (ways.implicit) /* it is in BTF for the verifier's own use */
+		kernel_hide_function(skel->obj, "bpf_task_work_schedule_signal_impl");
 	r = size_maps(skel, options);
 	if (!r)
 		r = fit_maps(skel, &ways, dbps_record_size(options->text_bytes));

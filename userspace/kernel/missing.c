@@ -6,6 +6,7 @@
  */
 #include "internal.h"
 
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
@@ -65,4 +66,17 @@ int kernel_drop_missing(void)
 						 &opts);
 	done = r >= 0;
 	return r < 0 ? r : 0;
+}
+
+/* By another name it is not found, and weak: the name is in the object's own copy of its BTF, where
+ * libbpf looks for it at load. */
+void kernel_hide_function(struct bpf_object *object, const char *name)
+{
+	const struct btf *btf = bpf_object__btf(object);
+	int id = btf__find_by_name_kind(btf, name, BTF_KIND_FUNC);
+	const struct btf_type *type = id < 0 ? NULL : btf__type_by_id(btf, (__u32)id);
+	char *own = type ? (char *)(uintptr_t)btf__name_by_offset(btf, type->name_off) : NULL;
+
+	if (own)
+		own[0] = '_';
 }
