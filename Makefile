@@ -225,6 +225,11 @@ test-vm: all $(SERVERS) $(BUILD)/tests/vm/tsc_khz ## run tests on Debian 12's ke
 	$(Q)BUILD=$(BUILD) DBPS_TEST_SLOWNESS=10 tests/vm/parts.sh $(VM_MACHINES) \
 		/usr/bin/python3 tests/integration/run.py --again 4 $(filter-out all,$(VM_TESTS))
 
+bench-vm: all $(BUILD)/tests/vm/tsc_khz ## count the processor's instructions of loading the programs on Debian 12's kernel; VM_PACKAGES as above
+	$(Q)scripts/install-deps.sh test vm
+	$(Q)tests/vm/kernel.sh $(BUILD)/vm $(VM_PACKAGES)
+	$(Q)BUILD=$(BUILD) DBPS_TEST_CLOCK=instructions tests/vm/run.sh /usr/bin/python3 tests/bench/run.py start
+
 test-manuals: ## check the manual pages
 	$(Q)for page in $(MANUALS); do groff -man -Tutf8 -ww -z "$$page"; done 2>&1 | \
 		{ ! grep . ; }
@@ -285,5 +290,5 @@ clean: ## remove what was built
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 .PHONY: all help deps demo test test-unit test-sanitized test-bpf test-integration test-manuals test-vm \
-	fuzz fuzz-keep fuzzers bench format check install uninstall clean
+	fuzz fuzz-keep fuzzers bench bench-vm format check install uninstall clean
 .SECONDARY:

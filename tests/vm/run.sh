@@ -4,6 +4,9 @@
 #
 # Usage: BUILD=build tests/vm/run.sh COMMAND...
 #
+# With DBPS_TEST_CLOCK=instructions a second of the machine is 10^9 instructions of its processor, of which it has one: what
+# takes how long is the same on any host, however busy.
+#
 # The exit status is the command's; 125 when the machine ended without one, or its kernel complained.
 set -euo pipefail
 build=$(realpath "${BUILD:-build}")
@@ -29,11 +32,18 @@ trap 'exit 143' TERM INT
 	printf '%q ' "$@"
 } >"$shared/command"
 
-khz=$("$build/tests/vm/tsc_khz")
+# shellcheck disable=SC2054 # commas are of QEMU's options
+if [ "${DBPS_TEST_CLOCK:-}" = instructions ]; then
+	processors=(-accel tcg,thread=single -icount shift=0,sleep=off -smp 1)
+	clock=()
+else
+	processors=(-accel tcg,thread=multi -smp 2)
+	clock=(tsc=reliable "tsc_early_khz=$("$build/tests/vm/tsc_khz")")
+fi
 kernel=(console=ttyS0 quiet loglevel=1 panic=-1 oops=panic mitigations=off nokaslr
-	transparent_hugepage=never tsc=reliable "tsc_early_khz=$khz")
+	transparent_hugepage=never "${clock[@]}")
 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -serial stdio \
-	-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 4096 \
+	-machine q35 "${processors[@]}" -cpu max -m 4096 \
 	-kernel "$build/vm/vmlinuz" -initrd "$build/vm/initramfs" -append "${kernel[*]}" \
 	-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
 	-device virtio-9p-pci,fsdev=host,mount_tag=host \
