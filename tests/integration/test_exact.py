@@ -74,9 +74,9 @@ def named(answers, outcome):
 
 
 def met(answers):
-    """{(id, statement)} that an answer says it met instead of the one that was meant."""
+    """{(id, statement)} that an answer says it met instead of the one that was meant, or as well."""
     return {(number, int(statement)) for number, text in answers
-            for statement in re.findall(r"met statement (\d+) instead, which was interrupted", text)}
+            for statement in re.findall(r"and (?:met )?statement (\d+) (?:instead, which was interrupted|as well)", text)}
 
 
 def hit(victims):
