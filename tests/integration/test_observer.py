@@ -12,7 +12,7 @@ from harness import check, check_equal, free_port, kernel_features, stop_process
 
 import ob20
 import wire
-from deadline import seconds
+from deadline import milliseconds, seconds
 
 FIRST_ID = 3221638212
 PROGRAMS = {"oceanbase": "observer", "tidb": "tidb-server"}
@@ -92,6 +92,7 @@ def start(t, engine="oceanbase", link=True, **options):
             user, password = LINK.split(":")
             f.write(f"[dbps-{server.name}]\nuser = {user}\npassword = {password}\n")
     daemon = t.daemon("--set", f"link.option_file={file}",
+                      "--set", f"console.kill_wait_ms={milliseconds(2000)}",
                       *(() if link else ("--set", "link.enabled=no")))
     daemon.wait_server(server, link=link)
     return server, daemon
@@ -184,7 +185,7 @@ def test_the_state_while_a_kill_is_on_its_way(t):
     server, daemon = start(t)
     for statement, state in (("kill query", "QUERY_KILLED"), ("kill", "SESSION_KILLED")):
         client = login(t, server)
-        execute(daemon, server, client, "select sleep(1.5) /* deaf */")
+        execute(daemon, server, client, f"select sleep({seconds(1.5)}) /* deaf */")
         if state == "SESSION_KILLED":
             stop_process(server.pid)
         console = t.spawn([os.path.join(os.environ.get("BUILD", "build"), "dbps"), "--socket",
