@@ -171,12 +171,29 @@ PGSQL_INLINE void pgsql_sent_ahead(struct pgsql_feed *f)
 		f->r->s.flags |= DBPS_SENT;
 }
 
-/* CommandComplete: DISCARD ALL and DEALLOCATE drop prepared statements. */
+/*
+ * CommandComplete of a statement behind which a name may be another statement's than it was told on
+ * the wire: DISCARD ALL and DEALLOCATE ALL drop all, PREPARE may take one that DEALLOCATE has
+ * freed. DEALLOCATE alone changes no text: its name is an error until it is given anew.
+ */
+PGSQL_INLINE bool pgsql_renames(const struct dbps_pgsql_head *h, __u32 have)
+{
+	switch (have) {
+	case sizeof("PREPARE"): /* PREPARE TRANSACTION is longer */
+		return pgsql_begins(h->b, "PREP", 4);
+	case sizeof("DISCARD ALL"): /* DISCARD TEMP is as long */
+		return pgsql_begins(h->b, "DISC", 4) && h->b[8] == 'A';
+	case sizeof("DEALLOCATE ALL"):
+		return pgsql_begins(h->b, "DEAL", 4);
+	default:
+		return false;
+	}
+}
+
 PGSQL_INLINE void pgsql_complete(struct dbps_record *r, const struct dbps_pgsql_head *h, __u32 have)
 {
 	r->s.results++;
-	if (have > 8 &&
-	    (pgsql_begins(h->b, "DEAL", 4) || (pgsql_begins(h->b, "DISC", 4) && h->b[8] == 'A')))
+	if (pgsql_renames(h, have))
 		r->s.prepare_era++;
 }
 

@@ -168,10 +168,10 @@ struct pgsql_short_found {
 
 #define PGSQL_SHORT_MESSAGES 12
 
-/* 'DEAL'LOCATE, 'DISC'ARD: what begins so is left to pgsql_complete(). */
-PGSQL_INLINE bool pgsql_drops(const __u8 *tag)
+/* PREPARE, and of those with a D all but DELETE: what begins so is left to pgsql_complete(). */
+PGSQL_INLINE bool pgsql_may_rename(const __u8 *tag)
 {
-	return tag[0] == 'D' && (tag[1] == 'I' || tag[2] == 'A');
+	return tag[0] == 'P' || (tag[0] == 'D' && tag[2] != 'L');
 }
 
 /* The messages of a whole answer, of at most MYSQL_SHORT_ANSWER bytes. */
@@ -199,7 +199,7 @@ PGSQL_INLINE struct pgsql_short_found pgsql_short_look(const struct mysql_short_
 		}
 		if (pgsql_is_row(b[0]))
 			found.rows++;
-		else if (b[0] == 'C' && !pgsql_drops(b + 5))
+		else if (b[0] == 'C' && !pgsql_may_rename(b + 5))
 			found.results++;
 		else if (!pgsql_is_plain(b[0]) && b[0] != '1')
 			break;
