@@ -176,20 +176,28 @@ static void what_is_not_understood_kills_nothing(void **state)
 		if (strncmp(answer, "ERR 1064 42000: ", 16) != 0 || fake.kill_request.caller)
 			assert_string_equal(wrong[i], answer);
 	}
+	assert_answer("kill where user = 'admin dry run",
+		      "ERR 1064 42000: dbps finds no end of the quotes near ''admin dry run'; "
+		      "SHOW STATEMENTS lists what it understands");
+	assert_answer("kill where (id = 41",
+		      "ERR 1064 42000: dbps does not understand this, something may be missing at "
+		      "its end; SHOW STATEMENTS lists what it understands");
 }
 
 static void conditions_are_sqlites_with_its_errors(void **state)
 {
 	(void)state;
 	forget();
-	assert_answer("kill where nowhere = 1", "ERR 1054 42S22: no such column: nowhere");
+	assert_answer("kill where user = admin",
+		      "ERR 1054 42S22: no such column: admin; a text is written in quotes, and "
+		      "SELECT * FROM processlist LIMIT 1 has all columns");
 	assert_answer("kill where id in (select id from t)", "ERR 1146 42S02: no such table: t");
 	assert_answer("kill where sleep(1)", "ERR 1305 42000: no such function: sleep");
 	assert_answer("kill where load_extension('x')",
 		      "ERR 1290 HY000: dbps reads the sessions only: not authorized to use "
 		      "function: load_extension");
-	assert_answer("kill where id = 41 order by nowhere",
-		      "ERR 1054 42S22: no such column: nowhere");
+	assert_answer_begins("kill where id = 41 order by nowhere",
+			     "ERR 1054 42S22: no such column: nowhere;");
 	test_daemon.config.sql_time_limit_ms = 20;
 	assert_answer_begins("kill where (with recursive n(i) as (select 1 union all select i + 1 "
 			     "from n) select count(*) from n)",

@@ -160,9 +160,10 @@ static void a_chosen_server_is_all_that_is_seen(void **state)
 static void errors_have_the_servers_numbers(void **state)
 {
 	(void)state;
-	assert_answer("select nowhere from processlist", "ERR 1054 42S22: no such column: nowhere");
-	assert_answer("select `nowhere` from processlist",
-		      "ERR 1054 42S22: no such column: nowhere");
+	assert_answer_begins("select nowhere from processlist",
+			     "ERR 1054 42S22: no such column: nowhere;");
+	assert_answer_begins("select `nowhere` from processlist",
+			     "ERR 1054 42S22: no such column: nowhere;");
 	assert_answer("select id from processlist a, processlist b",
 		      "ERR 1052 23000: ambiguous column name: id");
 	assert_answer("select 1 from t", "ERR 1146 42S02: no such table: t");

@@ -203,6 +203,10 @@ static int number_of(const char *text)
 	return ER_SYNTAX_ERROR;
 }
 
+/* The shell takes quotes away: --where 'user = 'web''. */
+static const char column_hint[] =
+	"; a text is written in quotes, and SELECT * FROM processlist LIMIT 1 has all columns";
+
 static int refuse_stopped(const struct sql_query *query)
 {
 	struct sql_connection *connection = query->connection;
@@ -245,7 +249,8 @@ int sql_query_refuse(const struct sql_query *query, int code)
 		break;
 	}
 	code = number_of(text);
-	return sql_error(
-		connection, (unsigned int)code, "%s%s",
-		code == ER_OPTION_PREVENTS_STATEMENT ? "dbps reads the sessions only: " : "", text);
+	return sql_error(connection, (unsigned int)code, "%s%s%s",
+			 code == ER_OPTION_PREVENTS_STATEMENT ? "dbps reads the sessions only: "
+							      : "",
+			 text, code == ER_BAD_FIELD_ERROR ? column_hint : "");
 }

@@ -77,12 +77,17 @@ const size_t sql_n_statements = ARRAY_SIZE(sql_statements);
 static int syntax_error(struct sql_connection *connection, const struct dbps_token *near,
 			const char *end)
 {
-	size_t left = near->type == DBPS_TOKEN_END ? 0 : (size_t)(end - near->start);
+	bool quoted = near->type == DBPS_TOKEN_STRING || near->type == DBPS_TOKEN_NAME;
 
-	return sql_error(connection, ER_SYNTAX_ERROR,
-			 "dbps does not understand this near '%.*s'; SHOW STATEMENTS lists what it "
-			 "understands",
-			 (int)utf8_cut(near->start, left, NEAR_MAX), near->start);
+	if (near->type == DBPS_TOKEN_END)
+		return sql_error(connection, ER_SYNTAX_ERROR,
+				 "dbps does not understand this, something may be missing at its "
+				 "end; SHOW STATEMENTS lists what it understands");
+	return sql_error(
+		connection, ER_SYNTAX_ERROR,
+		"dbps %s near '%.*s'; SHOW STATEMENTS lists what it understands",
+		quoted && !near->closed ? "finds no end of the quotes" : "does not understand this",
+		(int)utf8_cut(near->start, (size_t)(end - near->start), NEAR_MAX), near->start);
 }
 
 static const char *right_name(unsigned int right)
