@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "dbps/kernel.h"
+#include "turns.h"
 
 /* ---------------------------------------------------------------- what it asks of the kernel */
 
@@ -52,15 +53,6 @@ static void *bpf_map_lookup_elem(const int *map, const __u32 *key)
 	(void)key;
 	return &server_seen;
 }
-
-#define DBPS_TURN(n, function, type, context)                                                      \
-	enum { function##_turns = (n) };                                                           \
-	static int function(__u32 i, type *context)
-#define DBPS_LOOP(function, context)                                                               \
-	do {                                                                                       \
-		for (__u32 i_ = 0; i_ < function##_turns && !function(i_, context); i_++)          \
-			;                                                                          \
-	} while (0)
 
 /* As in bpf/session.bpf.h, of which this file is a part. */
 static void received_opaque(struct dbps_record *r)

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "dbps/kernel.h"
+#include "turns.h"
 
 struct dbps_span {
 	const uint8_t *base;
@@ -28,15 +29,7 @@ static __u64 clock_ns;
 
 #define DBPS_BODY_CAP (DBPS_TEXT_DEFAULT + 1)
 #define DBPS_STEP_FN  static
-#define DBPS_TURN(n, function, type, context)                                                      \
-	enum { function##_turns = (n) };                                                           \
-	static int function(__u32 i, type *context)
-#define DBPS_LOOP(function, context)                                                               \
-	do {                                                                                       \
-		for (__u32 i_ = 0; i_ < function##_turns && !function(i_, context); i_++)          \
-			;                                                                          \
-	} while (0)
-#define dbps_now() (++clock_ns)
+#define dbps_now()    (++clock_ns)
 
 static void dbps_on_begin(struct dbps_record *r, __u32 last_used);
 static void dbps_on_found(struct dbps_record *r, int found);
