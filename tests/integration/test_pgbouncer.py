@@ -197,6 +197,8 @@ def check_kill(context, **options):
     server, bouncer, daemon = trio(context, **options)
     other = context.keep(bouncer.connect())
     other.query("begin")
+    doctor = {row[1]: row[2:4] for row in daemon.query("show doctor") if row[0] == bouncer.name}
+    check_equal(doctor["KILL QUERY"], ("missing", "a statement is ended in its session of the server behind"), "doctor")
     for tcp in (True, False):
         for text in (None, "select pg_sleep(30)"):
             known = {row["id"] for row in daemon.sessions(bouncer)}

@@ -554,6 +554,14 @@ def test_what_takes_no_link(context):
         check("control link: a server of the engine postgres has none" in r.stderr,
               f"{command}: {r.stderr}")
         check(r.returncode in (1, 4), f"{command}: exit {r.returncode}")
+        instead = "KILL WHERE command = 'Sleep' ORDER BY time DESC LIMIT 2"
+        check(command[0] != "reserve" or instead in r.stderr, r.stderr)
+    check("SIGTERM" in of["KILL"]["detail"] and "SIGINT" in of["KILL QUERY"]["detail"], f"doctor: {of}")
+    for _ in range(3):
+        connect(context, server, tcp=True)
+    chosen = {row[0] for row in daemon.query(f"{instead} dry run", server.name)}
+    idle = {row["id"] for row in daemon.sessions(server) if row["command"] == "Sleep"}
+    check(len(chosen) == 2 and chosen <= idle, f"what is said instead: {chosen} of {idle}")
     answer = daemon.answer_text(f"kill {row['id']}", server)
     check(answer.startswith("confirmed: session closed"), answer)
     wait(lambda: client.pid not in server.activity(), "the backend to end")

@@ -311,7 +311,7 @@ const struct dbps_enactor *const dbps_interrupters[] = {
 };
 const size_t dbps_n_interrupters = ARRAY_SIZE(dbps_interrupters);
 
-const struct dbps_enactor *const dbps_closers[] = {&dbps_signal, &dbps_signal_checked, &reset,
+const struct dbps_enactor *const dbps_closers[] = {&dbps_terminate, &dbps_signal_checked, &reset,
 						   &shut_down};
 const size_t dbps_n_closers = ARRAY_SIZE(dbps_closers);
 

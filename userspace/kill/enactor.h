@@ -66,6 +66,7 @@ extern const size_t dbps_n_enders;
 
 extern const struct dbps_enactor dbps_cooperative;    /* cooperative.c */
 extern const struct dbps_enactor dbps_signal;	      /* signal.c */
+extern const struct dbps_enactor dbps_terminate;      /* signal.c */
 extern const struct dbps_enactor dbps_signal_checked; /* signal.c */
 
 /** @return The action of its entry in the cancel map. */

@@ -110,11 +110,20 @@ static int act_checked(const struct dbps_kill_target *target, struct dbps_link_e
 
 const struct dbps_enactor dbps_signal = {
 	.name = "signal",
-	.describe = "PostgreSQL: SIGINT or SIGTERM to the backend, which looks at its statement "
-		    "itself (before Linux 6.18 it is looked at from outside: should the signal "
-		    "meet the next one, the answer says so)",
+	.describe = "PostgreSQL: SIGINT to the backend, which looks at its statement itself "
+		    "(before Linux 6.18 it is looked at from outside: should the signal meet the "
+		    "next one, the answer says so)",
 	.exact = true,
 	.again = true,
+	.probe = probe,
+	.act = act_in_kernel,
+};
+
+const struct dbps_enactor dbps_terminate = {
+	.name = "signal",
+	.describe = "PostgreSQL: SIGTERM to the backend, in one step with the look at its process "
+		    "(before Linux 6.13 right after it)",
+	.exact = true,
 	.ends = true,
 	.probe = probe,
 	.act = act_in_kernel,

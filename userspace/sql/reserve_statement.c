@@ -339,8 +339,10 @@ int sql_reserve(struct sql_connection *connection, struct sql_input *input, unsi
 	if (r)
 		return sql_error(connection, ER_UNKNOWN_ERROR,
 				 "how many connections %s serves is not known, which needs its "
-				 "control link: %.200s",
-				 reserve.server.name, error.text[0] ? error.text : strerror(-r));
+				 "control link: %.200s; KILL WHERE command = 'Sleep' ORDER BY time "
+				 "DESC LIMIT %" PRIu64 " drops the longest idle ones without",
+				 reserve.server.name, error.text[0] ? error.text : strerror(-r),
+				 reserve.connections);
 	if (reserve.connections > reserve.limits.max_connections)
 		return sql_error(connection, ER_UNKNOWN_ERROR,
 				 "%s serves %u connections at all (max_connections)",

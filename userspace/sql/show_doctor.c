@@ -129,6 +129,12 @@ static const struct dbps_enactor *find_ready(const struct dbps_kill_target *targ
 	return NULL;
 }
 
+/* Its sessions' statements are another server's. */
+static bool passes_on(enum dbps_engine engine)
+{
+	return engine == DBPS_ENGINE_PGBOUNCER || engine == DBPS_ENGINE_PROXY;
+}
+
 static void judge_kill_query(struct wire_writer *out, const struct dbps_kill_target *target)
 {
 	const struct dbps_enactor *enactor =
@@ -141,8 +147,11 @@ static void judge_kill_query(struct wire_writer *out, const struct dbps_kill_tar
 			 enactor->describe);
 	} else {
 		finding.status = target->server->link == DBPS_LINK_NONE ? "missing" : "problem";
-		snprintf(finding.detail, sizeof(finding.detail),
-			 "nothing can reach a running statement without the control link");
+		snprintf(finding.detail, sizeof(finding.detail), "%s",
+			 passes_on(target->server->engine)
+				 ? "a statement is ended in its session of the server behind"
+				 : "nothing can reach a running statement without the control "
+				   "link");
 	}
 	put_finding(out, &finding);
 }
