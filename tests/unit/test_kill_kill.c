@@ -1030,6 +1030,32 @@ static void what_another_has_interrupted_before_the_signal_is_not_ours(void **st
 		    "int");
 }
 
+static void an_end_that_cannot_be_read_is_not_ours_when_no_signal_was_sent(void **state)
+{
+	(void)state;
+	be_postgres();
+	world.session.flags |= DBPS_TLS;
+	world.session.phase = DBPS_PHASE_OPAQUE;
+	world.signalled = DBPS_SIGNAL_HANDED;
+	world.ends_at = WHEN_KILLED;
+	world.ends_with = 0;
+	check_query(DBPS_KILL_MISSED, "had ended by itself; no signal was sent", "int");
+}
+
+static void a_session_that_closes_before_the_signal_is_not_closed_by_it(void **state)
+{
+	struct dbps_kill_answer answer;
+
+	(void)state;
+	be_postgres();
+	world.signalled = DBPS_SIGNAL_HANDED;
+	world.closes_at = WHEN_KILLED;
+	answer = kill_id(ID, false);
+	assert_int_equal(answer.outcome, DBPS_KILL_CONFIRMED);
+	assert_non_null(strstr(answer.text, "session closed, and statement 3 with it"));
+	assert_null(strstr(answer.text, "signal"));
+}
+
 static void a_backend_that_does_not_run_is_signalled_at_the_end(void **state)
 {
 	(void)state;
@@ -1372,6 +1398,8 @@ int main(void)
 		TEST(a_signal_that_ended_it_before_the_second_look_has_interrupted_it),
 		TEST(a_signal_that_its_backend_did_not_send_any_more_says_so),
 		TEST(what_another_has_interrupted_before_the_signal_is_not_ours),
+		TEST(an_end_that_cannot_be_read_is_not_ours_when_no_signal_was_sent),
+		TEST(a_session_that_closes_before_the_signal_is_not_closed_by_it),
 		TEST(a_backend_that_does_not_run_is_signalled_at_the_end),
 		TEST(a_backend_is_ended_by_a_signal_not_by_its_socket),
 		TEST(an_idle_session_is_reset),

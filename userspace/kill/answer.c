@@ -51,11 +51,17 @@ static double settled_ms(const struct kill *kill)
 		       : 0;
 }
 
+/* What was handed to a backend is sent when that runs, unless its statement has ended by then. */
+static bool is_unsent(const struct kill *kill)
+{
+	return kill->cancel.signalled != DBPS_SIGNAL_NONE && !kill->cancel.sends;
+}
+
 /* " (reset, control link)", or nothing when nothing acted. */
 static const char *by_whom(const struct kill *kill, char buf[static 100])
 {
 	buf[0] = '\0';
-	if (kill->acted[0])
+	if (kill->acted[0] && !is_unsent(kill))
 		snprintf(buf, 100, " (%s)", kill->acted);
 	return buf;
 }
@@ -119,12 +125,6 @@ static const char *how_it_ended(const struct kill *kill, const char *without, ch
 	if (cancel->outcome == DBPS_OUTCOME_ENDED && cancel->error)
 		format_error(cancel->error, buf);
 	return buf;
-}
-
-/* What was handed to a backend is sent when that runs, unless its statement has ended by then. */
-static bool is_unsent(const struct kill *kill)
-{
-	return kill->cancel.signalled != DBPS_SIGNAL_NONE && !kill->cancel.sends;
 }
 
 /* What ended before the entry was there was not seen to end, and may have been interrupted. */
@@ -219,8 +219,8 @@ static void answer_settled_query(struct kill *kill)
 			    statement(kill), settled_ms(kill), by_whom(kill, whom));
 	else if (is_ours(kill))
 		answer_interrupted(kill);
-	else if (kill->acted[0] && cancel->outcome == DBPS_OUTCOME_ENDED && !cancel->error &&
-		 is_unreadable(&kill->target.session))
+	else if (kill->acted[0] && !is_unsent(kill) && cancel->outcome == DBPS_OUTCOME_ENDED &&
+		 !cancel->error && is_unreadable(&kill->target.session))
 		kill_answer(kill, DBPS_KILL_CONFIRMED,
 			    "confirmed: statement %llu ended after %.1f ms; its answer cannot be "
 			    "read (%s)",
