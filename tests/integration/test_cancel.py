@@ -1,14 +1,19 @@
 """The defined ends of kills that meet: several of one session at once, of one that is going, of one that was killed,
 and of a dbpsd that died between arming and settling."""
 
+import json
 import os
 import signal
+import struct
+import subprocess
+import sys
 import threading
 import time
 
 import pymysql
 
-from harness import check, check_equal, stop_process, wait
+import pgwire
+from harness import check, check_equal, need_program, stop_process, wait
 from test_exact import armed
 from test_kill import kill, login, pair
 from test_start import bpf_file_system
@@ -168,3 +173,73 @@ def test_soft_kills_are_the_servers_own(t):
     check(answer.startswith("confirmed: session closed") and answer.endswith("(control link)"), answer)
     daemon.wait_gone(server, w.id)
     t.note(answer)
+
+
+def bpftool_on(pins, name, *words):
+    """What bpftool tells of a map that is pinned there."""
+    map_file = os.path.join(pins, f"map_dbps_{name}")
+    command = [need_program("bpftool"), "-j", *words[:2], *(("map",) if words[0] == "btf" else ()), "pinned", map_file,
+               *words[2:]]
+    out = subprocess.run(command, capture_output=True, check=True).stdout
+    return json.loads(out) if out else None
+
+
+def put(pins, name, key, value):
+    bpftool_on(pins, name, "map", "update", "key", "hex", *[f"{b:02x}" for b in key],
+               "value", "hex", *[f"{b:02x}" for b in value])
+
+
+def put_control(pins, **fields):
+    """Write fields of four or eight bytes of what the daemon tells the programs, by the map's own type."""
+    types = bpftool_on(pins, "control", "btf", "dump")["types"]
+    members = [m for kind in types if kind["name"] == "dbps_control" for m in kind["members"]]
+    at = {m["name"]: m["bits_offset"] // 8 for m in members}
+    after = {m["name"]: n["bits_offset"] // 8 for m, n in zip(members, members[1:])}
+    value = bytearray(int(b, 16) for b in bpftool_on(pins, "control", "map", "dump")[0]["value"])
+    for name, number in fields.items():
+        value[at[name]:after[name]] = number.to_bytes(after[name] - at[name], sys.byteorder)
+    put(pins, "control", bytes(4), value)
+
+
+def test_what_a_dead_dbpsd_was_about_to_signal(t):
+    """It asked for a SIGTERM, and died before its iterator came to the backend. The next one's KILL QUERY is no more."""
+    pins = bpf_file_system(t)
+    daemon = t.daemon(pin=pins)
+    server = t.postgres()
+    daemon.wait_server(server, link=False)
+    client = t.keep(server.connect(tcp=True))
+    cookie = daemon.wait_idle(server, client.pid)["cookie"]
+    daemon.stop(signal.SIGKILL)
+    put_control(pins, signal=signal.SIGTERM, signal_cookie=cookie, signal_sequence=0)
+    daemon.start()
+    daemon.wait_server(server, link=False)
+    client.send(pgwire.query("select pg_sleep(60)"))
+    row = daemon.wait_session(server, client.pid, "the statement", lambda row: row["state"] == "ACTIVE")
+    answer = daemon.answer_text(f"kill query {row['id']}", server)
+    check(answer.startswith("confirmed: statement 1 interrupted"), answer)
+    try:
+        client.until_ready()
+    except pgwire.PgError as error:
+        check_equal(error.sqlstate, "57014", "the error")
+    check_equal(client.query("select 1"), [("1",)], "the next statement")
+
+
+def test_what_a_dead_dbpsd_was_about_to_reset(t):
+    """It had listed a session of many, and died before its iterator. The next one's kill of others does not cut it."""
+    pins = bpf_file_system(t)
+    daemon = t.daemon(pin=pins)
+    server = t.server()
+    for name in ("app", "other"):
+        server.add_user(name, "secret")
+    daemon.wait_server(server)
+    spared = login(t, server, True)
+    others = [t.keep(server.wire(tcp=True)).login("other", "secret") for _ in range(2)]
+    spared.query("select 1")
+    row = daemon.wait_idle(server, spared.id)
+    daemon.stop(signal.SIGKILL)
+    put(pins, "resets", struct.pack("=Q", row["cookie"]), struct.pack("=QIi", row["sequence"], 0, 0))
+    daemon.start()
+    daemon.wait_server(server)
+    rows = daemon.query("kill where user = 'other'", server.name)
+    check_equal([row[1] for row in rows], ["confirmed"] * len(others), f"the others: {rows}")
+    spared.query("select 1")

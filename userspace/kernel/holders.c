@@ -44,16 +44,7 @@ static void take_ends(struct dbps_kernel *kernel, __u64 *both, size_t n)
 	__u32 count = (__u32)n;
 
 	if (bpf_map_delete_batch(kernel->map_fd[MAP_CLIENT_ENDS], both, &count, &opts))
-		kernel_holders_clear(kernel);
-}
-
-void kernel_holders_clear(struct dbps_kernel *kernel)
-{
-	int fd = kernel->map_fd[MAP_CLIENT_ENDS];
-	__u64 key;
-
-	while (bpf_map_get_next_key(fd, NULL, &key) == 0 && bpf_map_delete_elem(fd, &key) == 0)
-		;
+		kernel_cookies_clear(kernel, MAP_CLIENT_ENDS);
 }
 
 static int read_holders(int fd, struct dbps_holder **ret_holders, size_t *ret_n)

@@ -210,8 +210,11 @@ void kernel_plain_reframe(struct dbps_kernel *kernel);
 /** @brief Make LINK_ONE this daemon's own. 0 or a negative errno. */
 int kernel_one_open(struct dbps_kernel *kernel);
 
-/** @brief Forget the clients' ends that an earlier daemon was looking for. */
-void kernel_holders_clear(struct dbps_kernel *kernel);
+/** @brief Empty a map whose keys are cookies. */
+void kernel_cookies_clear(struct dbps_kernel *kernel, enum kernel_map map);
+
+/** @brief Forget what an earlier daemon was asking the iterators for. */
+void kernel_wishes_clear(struct dbps_kernel *kernel);
 
 /** @brief Forget the entries of an earlier daemon, and log what they were. */
 void kernel_watches_clear(struct dbps_kernel *kernel);

@@ -763,7 +763,7 @@ static int kernel_start(struct dbps_kernel *kernel, const struct dbps_kernel_opt
 		return say_why(ret_why, r, "cannot map the BPF maps: %s", strerror(-r));
 	if (kernel->taken_over)
 		kernel_plain_reframe(kernel);
-	kernel_holders_clear(kernel);
+	kernel_wishes_clear(kernel);
 	kernel_watches_clear(kernel);
 	return 0;
 }

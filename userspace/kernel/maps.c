@@ -1,5 +1,5 @@
 /*
- * The maps as functions: servers, ids and events.
+ * The maps as functions: servers, ids and events; and what an earlier daemon left in them.
  */
 #include "internal.h"
 
@@ -49,6 +49,30 @@ int dbps_kernel_servers(struct dbps_kernel *kernel, pid_t **ret_tgids, size_t *r
 	*ret_tgids = TAKE_PTR(tgids);
 	*ret_n = n;
 	return 0;
+}
+
+/* ---------------------------------------------------------------- an earlier daemon --------- */
+
+void kernel_cookies_clear(struct dbps_kernel *kernel, enum kernel_map map)
+{
+	int fd = kernel->map_fd[map];
+	__u64 key;
+
+	while (bpf_map_get_next_key(fd, NULL, &key) == 0 && bpf_map_delete_elem(fd, &key) == 0)
+		;
+}
+
+/*
+ * It may have died between asking and the iterator that does what is asked. That one would do it
+ * for the next kill that comes by, of whomever: signal the session that was meant then, reset it
+ * among others.
+ */
+void kernel_wishes_clear(struct dbps_kernel *kernel)
+{
+	kernel->control->signal = 0;
+	kernel_cookies_clear(kernel, MAP_RESETS);
+	kernel_cookies_clear(kernel, MAP_ADOPTIONS);
+	kernel_cookies_clear(kernel, MAP_CLIENT_ENDS);
 }
 
 /* ---------------------------------------------------------------- events -------------------- */
