@@ -12,7 +12,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
+
+import pymysql
 
 import pgwire
 from deadline import milliseconds, times
@@ -96,6 +99,37 @@ def test_kill_query_of_a_stopped_backend(context):
     row = daemon.wait_idle(server, client.pid)
     check_equal((row["sqlstate"], row["errors"]), ("57014", 1), "the error")
     client.close()
+
+
+def test_kill_query_that_is_not_waited_for(context):
+    """Who asked for it is interrupted, or does not wait at all: a stopped backend has the kill all the same."""
+    server = context.postgres()
+    for wait_ms in (30000, 0):
+        daemon = context.daemon("--set", f"console.kill_wait_ms={wait_ms}")
+        daemon.wait_server(server, link=False)
+        client = connect(context, server)
+        client.send(query("select pg_sleep(30)"))
+        row = daemon.wait_session(server, client.pid, "the statement to run", is_active)
+        console = context.keep(daemon.connect(db=server.name))
+        stop_process(client.pid)
+        try:
+            asking = threading.Thread(target=ask_in_vain, args=(console, f"kill query {row['id']}"))
+            asking.start()
+            daemon.wait_session(server, client.pid, "the kill", lambda r: wait_ms == 0 or r["state"] == "QUERY_KILLED")
+            if wait_ms:
+                daemon.query(f"kill query {console.thread_id()}")
+            asking.join()
+        finally:
+            os.kill(client.pid, signal.SIGCONT)
+        with contextlib.suppress(PgError):
+            client.until_ready()
+            raise Failure(f"the statement was not interrupted, by a kill that waits {wait_ms} ms")
+        client.close()
+
+
+def ask_in_vain(console, statement):
+    with contextlib.suppress(pymysql.err.MySQLError), console.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def test_kill_connection(context):

@@ -575,13 +575,14 @@ static int set_up(void **state)
 	return 0;
 }
 
-static struct dbps_kill_answer kill_when(uint64_t id, bool connection, enum dbps_kill_when when)
+static struct dbps_kill_answer kill_within(uint64_t id, bool connection, enum dbps_kill_when when,
+					   int timeout_ms)
 {
 	struct dbps_caller caller = {.uid = 0};
 	struct dbps_kill_request request = {.id = id,
 					    .connection = connection,
 					    .when = when,
-					    .timeout_ms = 60,
+					    .timeout_ms = timeout_ms,
 					    .caller = &caller};
 	struct dbps_kill_answer answer;
 
@@ -591,6 +592,11 @@ static struct dbps_kill_answer kill_when(uint64_t id, bool connection, enum dbps
 	assert_true(answer.outcome != DBPS_KILL_REFUSED || answer.error);
 	assert_true(answer.outcome == DBPS_KILL_REFUSED || !answer.error);
 	return answer;
+}
+
+static struct dbps_kill_answer kill_when(uint64_t id, bool connection, enum dbps_kill_when when)
+{
+	return kill_within(id, connection, when, 60);
 }
 
 static struct dbps_kill_answer kill_id(uint64_t id, bool connection)
@@ -1064,6 +1070,39 @@ static void a_backend_that_does_not_run_is_signalled_at_the_end(void **state)
 	check_query(DBPS_KILL_PENDING, "still executes", "int int_now");
 }
 
+static void a_kill_that_does_not_wait_is_handed_to_the_backend_too(void **state)
+{
+	struct dbps_kill_answer answer;
+
+	(void)state;
+	be_postgres();
+	world.signalled = DBPS_SIGNAL_HANDED;
+	answer = kill_within(ID, false, DBPS_KILL_NOW, 0);
+	assert_int_equal(answer.outcome, DBPS_KILL_PENDING);
+	assert_string_equal(world.done, "int int_now");
+}
+
+static bool interrupt_at_once(const void *data)
+{
+	(void)data;
+	return true;
+}
+
+static void a_kill_that_is_interrupted_stands(void **state)
+{
+	struct dbps_caller caller = {.uid = 0};
+	struct dbps_kill_request request = {
+		.id = ID, .timeout_ms = 60, .caller = &caller, .interrupted = interrupt_at_once};
+	struct dbps_kill_answer answer;
+
+	(void)state;
+	be_postgres();
+	world.signalled = DBPS_SIGNAL_HANDED;
+	dbps_kill(NULL, NULL, &request, &answer);
+	assert_true(answer.interrupted);
+	assert_string_equal(world.done, "int int_now");
+}
+
 static void a_backend_is_ended_by_a_signal_not_by_its_socket(void **state)
 {
 	(void)state;
@@ -1401,6 +1440,8 @@ int main(void)
 		TEST(an_end_that_cannot_be_read_is_not_ours_when_no_signal_was_sent),
 		TEST(a_session_that_closes_before_the_signal_is_not_closed_by_it),
 		TEST(a_backend_that_does_not_run_is_signalled_at_the_end),
+		TEST(a_kill_that_does_not_wait_is_handed_to_the_backend_too),
+		TEST(a_kill_that_is_interrupted_stands),
 		TEST(a_backend_is_ended_by_a_signal_not_by_its_socket),
 		TEST(an_idle_session_is_reset),
 		TEST(a_unix_session_is_shut_down),

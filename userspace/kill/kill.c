@@ -438,21 +438,27 @@ bool kill_wait(struct kill *kill, int timeout_ms)
 	return r == 0;
 }
 
+/* What its backend has not taken when nobody waits any longer is sent from outside then. */
+static bool is_last_chance(const struct kill *kill)
+{
+	return kill->cancel.signalled == DBPS_SIGNAL_HANDED &&
+	       (dbps_kill_ms_left(&kill->target) == 0 || kill_interrupted(kill->request));
+}
+
 /* Invariant 7. The first time counts for when it was sent. */
 static void act_again(struct kill *kill, struct kill_errors *errors)
 {
 	uint64_t sent_ns = kill->sent_ns;
 
+	if (is_last_chance(kill))
+		kill->target.deadline_ns = 0;
 	run(kill, dbps_interrupters, dbps_n_interrupters, &errors->server_error);
 	kill->sent_ns = sent_ns;
 }
 
-/* When the time is over, at once: what its backend has not taken is sent from outside then. */
 static bool is_due(const struct kill *kill)
 {
-	return dbps_clock_ns() - kill->acted_ns >= AGAIN_NS ||
-	       (kill->cancel.signalled == DBPS_SIGNAL_HANDED &&
-		dbps_kill_ms_left(&kill->target) == 0);
+	return dbps_clock_ns() - kill->acted_ns >= AGAIN_NS || is_last_chance(kill);
 }
 
 /* Invariants 4, 6 and 7. */
@@ -491,14 +497,17 @@ bool kill_interrupted(const struct dbps_kill_request *request)
 
 static void await_outcome(struct kill *kill, struct kill_errors *errors)
 {
+	bool interrupted;
 	int left_ms;
 
 	for (int slice_ms = SLICE_MIN_MS;; slice_ms = MIN(slice_ms * 2, SLICE_MAX_MS)) {
 		left_ms = dbps_kill_ms_left(&kill->target);
 		if (kill_wait(kill, MIN(slice_ms, left_ms)))
 			return;
+		/* Before the look, which is the last then. */
+		interrupted = kill_interrupted(kill->request);
 		look(kill, errors);
-		if (kill->cancel.settled_ns || left_ms == 0 || kill_interrupted(kill->request))
+		if (kill->cancel.settled_ns || left_ms == 0 || interrupted)
 			return;
 	}
 }

@@ -309,14 +309,16 @@ static void look_all(struct many *many)
 
 static void await_all(struct many *many)
 {
+	bool interrupted;
 	int left_ms;
 
 	for (int slice_ms = SLICE_MIN_MS;; slice_ms = MIN(slice_ms * 2, SLICE_MAX_MS)) {
 		left_ms = dbps_kill_ms_left(&many->kills[0].target);
 		if (!wait_slice(many, MIN(slice_ms, left_ms)))
 			return;
+		interrupted = kill_interrupted(many->request);
 		look_all(many);
-		if (left_ms == 0 || kill_interrupted(many->request))
+		if (left_ms == 0 || interrupted)
 			return;
 	}
 }

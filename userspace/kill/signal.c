@@ -21,7 +21,7 @@
  * it is dropped just so (3.), and so is what comes between the messages of the extended protocol:
  * it is sent again while n executes.
  * 6. A backend that does not come to run, as one that is stopped or waits for a disk that is gone,
- * is signalled from outside (4.) when the time is over, so that the kill stays with it.
+ * is signalled from outside (4.) when nobody waits any longer, so that the kill stays with it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -65,12 +65,22 @@ static int told(int r, struct dbps_link_error *ret_error)
 	return r;
 }
 
+/* 6. Whatever the time is: a backend that runs takes it at once. */
+static bool was_not_taken(const struct dbps_kill_target *target)
+{
+	struct dbps_cancel cancel;
+
+	return dbps_kill_ms_left(target) == 0 &&
+	       dbps_kernel_watch_get(target->kernel, target->session.cookie,
+				     dbps_kill_action(target), &cancel) == 0 &&
+	       cancel.signalled == DBPS_SIGNAL_HANDED;
+}
+
 static int act_in_kernel(const struct dbps_kill_target *target, struct dbps_link_error *ret_error)
 {
 	struct dbps_place place = dbps_place_of(&target->session);
-	bool now = dbps_kill_ms_left(target) == 0;
 	int r = dbps_kernel_signal(target->kernel, &place, wanted_sequence(target),
-				   wanted_signal(target), now);
+				   wanted_signal(target), was_not_taken(target));
 
 	if (r == -EOPNOTSUPP)
 		return -EAGAIN;
