@@ -879,6 +879,16 @@ static void a_second_kill_is_not_sent_and_shares_the_outcome(void **state)
 	assert_int_equal(world.passed_with, -1);
 }
 
+static void what_the_first_kill_goes_on_with_is_not_given_up_by_the_second(void **state)
+{
+	(void)state;
+	arm_for_another(DBPS_CANCEL_QUERY);
+	world.session.flags |= DBPS_PGSQL;
+	world.cancel.signalled = DBPS_SIGNAL_HANDED;
+	world.turn_error = -EEXIST;
+	check_query(DBPS_KILL_PENDING, "not taken the kill yet (as another kill asked)", "");
+}
+
 static void a_second_kill_acts_when_the_first_could_not(void **state)
 {
 	(void)state;
@@ -1101,6 +1111,30 @@ static void a_kill_that_is_interrupted_stands(void **state)
 	dbps_kill(NULL, NULL, &request, &answer);
 	assert_true(answer.interrupted);
 	assert_string_equal(world.done, "int int_now");
+}
+
+/* The backend comes to run when nobody waits any longer. */
+static bool interrupt_late(const void *data)
+{
+	(void)data;
+	world.cancel.signalled = DBPS_SIGNAL_SENT;
+	world.cancel.sends = 1;
+	return true;
+}
+
+static void what_a_backend_took_at_last_is_not_given_up(void **state)
+{
+	struct dbps_caller caller = {.uid = 0};
+	struct dbps_kill_request request = {
+		.id = ID, .timeout_ms = 60, .caller = &caller, .interrupted = interrupt_late};
+	struct dbps_kill_answer answer;
+
+	(void)state;
+	be_postgres();
+	world.signalled = DBPS_SIGNAL_HANDED;
+	dbps_kill(NULL, NULL, &request, &answer);
+	assert_int_equal(answer.outcome, DBPS_KILL_PENDING);
+	assert_non_null(strstr(answer.text, "the server has the kill (signal)"));
 }
 
 static void a_backend_is_ended_by_a_signal_not_by_its_socket(void **state)
@@ -1421,6 +1455,7 @@ int main(void)
 		TEST(a_session_older_than_dbps_is_asked_for_first),
 		TEST(what_tls_hides_is_not_called_idle),
 		TEST(a_second_kill_is_not_sent_and_shares_the_outcome),
+		TEST(what_the_first_kill_goes_on_with_is_not_given_up_by_the_second),
 		TEST(a_second_kill_acts_when_the_first_could_not),
 		TEST(the_turn_passes_on_when_nothing_was_sent),
 		TEST(what_acted_has_acted_whatever_comes_after_it),
@@ -1442,6 +1477,7 @@ int main(void)
 		TEST(a_backend_that_does_not_run_is_signalled_at_the_end),
 		TEST(a_kill_that_does_not_wait_is_handed_to_the_backend_too),
 		TEST(a_kill_that_is_interrupted_stands),
+		TEST(what_a_backend_took_at_last_is_not_given_up),
 		TEST(a_backend_is_ended_by_a_signal_not_by_its_socket),
 		TEST(an_idle_session_is_reset),
 		TEST(a_unix_session_is_shut_down),

@@ -242,6 +242,15 @@ static const char *what_helps(const struct dbps_session *session)
 	}
 }
 
+/* What another kill has asked for goes on with that one. */
+static const char *what_the_server_has(const struct kill *kill)
+{
+	if (!kill->passing && !is_unsent(kill))
+		return "the kill";
+	return kill->passing || kill->again ? "not taken the kill, which is given up"
+					    : "not taken the kill yet";
+}
+
 static void answer_pending_query(struct kill *kill)
 {
 	char running[96];
@@ -249,9 +258,7 @@ static void answer_pending_query(struct kill *kill)
 	describe_running(kill, running, sizeof(running));
 	kill_answer(kill, DBPS_KILL_PENDING, "pending: %s; the server has %s (%s)%s",
 		    running[0] ? running : "the statement has not been seen to end",
-		    kill->passing || is_unsent(kill) ? "not taken the kill, which is given up"
-						     : "the kill",
-		    kill->acted, what_helps(&kill->target.session));
+		    what_the_server_has(kill), kill->acted, what_helps(&kill->target.session));
 }
 
 /* --- KILL CONNECTION --- */

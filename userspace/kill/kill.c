@@ -548,6 +548,9 @@ static void await_later(struct kill *kill)
 
 void kill_conclude(struct kill *kill, const struct kill_errors *errors)
 {
+	/* Its backend may have taken it since the last look. */
+	if (!kill->cancel.settled_ns && kill->cancel.signalled == DBPS_SIGNAL_HANDED)
+		kill_wait(kill, 0);
 	if (kill->cancel.settled_ns) {
 		await_later(kill);
 		kill_answer_settled(kill);
