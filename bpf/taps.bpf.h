@@ -858,7 +858,9 @@ static __noinline int tap_left_out(struct dbps_record *r)
 		return 0;
 	s->flags |= DBPS_LEFT_OUT;
 	session_unframe(s, DBPS_LOSS_LEFT_OUT);
-	if (!(s->flags & DBPS_PGSQL)) {
+	if (s->flags & DBPS_PGSQL) {
+		pgsql_left_out(r);
+	} else {
 		s->db_len = 0;
 		if (s->phase < DBPS_PHASE_CLOSED) {
 			s->phase = DBPS_PHASE_UNKNOWN;

@@ -120,6 +120,18 @@ PGSQL_INLINE void pgsql_forget(struct dbps_record *r)
 }
 
 /*
+ * Any bytes were left out, and framing with them. Had they been ReadyForQuery, the next statement
+ * would pass for the one before until its own, and a kill of that one would meet it. So it is not
+ * known whether one executes, until the end or the begin of one is seen.
+ */
+PGSQL_INLINE void pgsql_left_out(struct dbps_record *r)
+{
+	pgsql_forget(r);
+	if (r->s.phase == DBPS_PHASE_UNFRAMED && !(r->s.flags & DBPS_TLS))
+		r->s.phase = DBPS_PHASE_UNKNOWN;
+}
+
+/*
  * Bytes that the server read. When it does nothing and asks for a whole buffer it has come to the
  * end of what it read before, so a message begins. A pooler has buffers of any size: there it has
  * to be whole. Returns whether it does: framing is known.

@@ -852,6 +852,14 @@ static void a_session_older_than_dbps_is_asked_for_first(void **state)
 	check_query(DBPS_KILL_REFUSED, "older than dbps", "adopt");
 }
 
+static void what_was_left_out_is_not_called_older(void **state)
+{
+	(void)state;
+	world.session.flags |= DBPS_PGSQL | DBPS_LEFT_OUT;
+	world.session.phase = DBPS_PHASE_UNKNOWN;
+	check_query(DBPS_KILL_REFUSED, "cannot be seen (the kernel left out an event)", "");
+}
+
 static void what_tls_hides_is_not_called_idle(void **state)
 {
 	(void)state;
@@ -1453,6 +1461,7 @@ int main(void)
 		TEST(a_pending_one_says_nothing_that_is_not_known),
 		TEST(a_session_that_closes_is_confirmed),
 		TEST(a_session_older_than_dbps_is_asked_for_first),
+		TEST(what_was_left_out_is_not_called_older),
 		TEST(what_tls_hides_is_not_called_idle),
 		TEST(a_second_kill_is_not_sent_and_shares_the_outcome),
 		TEST(what_the_first_kill_goes_on_with_is_not_given_up_by_the_second),

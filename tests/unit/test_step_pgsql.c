@@ -935,6 +935,49 @@ static void test_copy_out(void **state)
 /* ---------------------------------------------------------------- framing ------------------- */
 
 /* A session that was there before: its first whole read that fits is a message. */
+/* As session_unframe() and pgsql_left_out() have it, while a statement executes. */
+static struct dbps_record *left_out_record(void)
+{
+	struct dbps_record *r = new_record();
+
+	r->s.flags = DBPS_PGSQL;
+	r->s.phase = DBPS_PHASE_UNFRAMED;
+	r->s.sequence = 1;
+	r->pg.waits = 1;
+	pgsql_left_out(r);
+	return r;
+}
+
+/* Its end was what was left out: the next statement is not taken for it. */
+static void test_left_out(void **state)
+{
+	struct dbps_record *r = left_out_record();
+
+	(void)state;
+	assert_false(dbps_session_executes(&r->s));
+	talk.n = 0;
+	CLIENT('Q', "select 2\0");
+	SERVER('C', "SELECT 1\0");
+	SERVER('Z', "I");
+	play_cut(r, RECEIVE_BUFFER, RECEIVE_BUFFER);
+	assert_string_equal(story, "Query:select 2|00000|I\n");
+	assert_int_equal(r->s.sequence, 2);
+	free(r);
+}
+
+/* It goes on, and its end is seen. */
+static void test_left_out_before_the_end(void **state)
+{
+	static const uint8_t end[] = {'Z', 0, 0, 0, 5, 'I'};
+	struct dbps_record *r = left_out_record();
+
+	(void)state;
+	sends(r, end, sizeof(end), sizeof(end));
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.sequence, 1);
+	free(r);
+}
+
 static void test_joined(void **state)
 {
 	struct dbps_record *r = new_record();
@@ -1291,6 +1334,8 @@ int main(void)
 		cmocka_unit_test(test_everyday_execute),
 		cmocka_unit_test(test_everyday_execute_cut),
 		cmocka_unit_test(test_bad_messages),
+		cmocka_unit_test(test_left_out),
+		cmocka_unit_test(test_left_out_before_the_end),
 		cmocka_unit_test(test_pooler_reads_ahead),
 		cmocka_unit_test(test_short_messages),
 		cmocka_unit_test(test_request_answered_with_an_error),

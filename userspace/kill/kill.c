@@ -230,6 +230,13 @@ static bool is_opaque(const struct dbps_session *session)
 		session->phase != DBPS_PHASE_CLOSED);
 }
 
+static const char *why_opaque(const struct dbps_session *session)
+{
+	return dbps_session_is_dark(session)	? "TLS"
+	       : session->flags & DBPS_LEFT_OUT ? "the kernel left out an event"
+						: "it is older than dbps";
+}
+
 bool kill_has_statement(struct kill *kill)
 {
 	const struct dbps_session *session = &kill->target.session;
@@ -238,7 +245,7 @@ bool kill_has_statement(struct kill *kill)
 		kill_refuse(kill, ER_UNKNOWN,
 			    "what this session executes cannot be seen (%s); KILL CONNECTION "
 			    "closes it",
-			    dbps_session_is_dark(session) ? "TLS" : "it is older than dbps");
+			    why_opaque(session));
 	else if (!dbps_session_executes(session))
 		kill_answer(kill, DBPS_KILL_MISSED, "missed: nothing is running in this session");
 	else
