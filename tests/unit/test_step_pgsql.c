@@ -833,6 +833,46 @@ static void test_errors_skip_to_sync(void **state)
 	free(r);
 }
 
+/* As asyncpg prepares: a group that has no Sync, and goes on with whatever comes next. */
+static void prepare_without_sync(const char *name)
+{
+	char parse[64], describe[64];
+	int n = snprintf(parse, sizeof(parse), "%s%cselect '%s'%c%c", name, 0, name, 0, 0);
+	int m = snprintf(describe, sizeof(describe), "S%s", name);
+
+	client_bytes('P', parse, (size_t)n + 1);
+	SERVER('1', "");
+	client_bytes('D', describe, (size_t)m + 1);
+	SERVER('n', "");
+	CLIENT('H', "");
+}
+
+static void test_group_without_sync(void **state)
+{
+	(void)state;
+	log_in();
+	prepare_without_sync("a");
+	query("select 1", "SELECT 1", 'I');
+	prepare_without_sync("b");
+	CLIENT('F', "\0\0\0\1\0\0\0\0\0\0");
+	SERVER('V', "\377\377\377\377");
+	SERVER('Z', "I");
+	free(tells(LOGIN "Query:select 1|00000|I\nFunction:-|00000|I\n"));
+	/* An error of the Query ends it: the server takes what comes next. */
+	log_in();
+	prepare_without_sync("a");
+	CLIENT('Q', "select 1/0\0");
+	SERVER('E', "SERROR\0VERROR\0C22012\0\0");
+	SERVER('Z', "I");
+	CLIENT('P', "b\0select 'b'\0\0\0");
+	SERVER('1', "");
+	CLIENT('B', "\0b\0\0\0\0\0\0\0");
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('I');
+	free(tells(LOGIN "Query:select 1/0|22012|I\nExecute:select 'b'|00000|I\n"));
+}
+
 /* Several groups in one read: each begins when the one before has ended. */
 static void test_pipeline(void **state)
 {
@@ -1323,6 +1363,7 @@ int main(void)
 		cmocka_unit_test(test_unnamed_that_was_skipped),
 		cmocka_unit_test(test_deallocated),
 		cmocka_unit_test(test_errors_skip_to_sync),
+		cmocka_unit_test(test_group_without_sync),
 		cmocka_unit_test(test_pipeline),
 		cmocka_unit_test(test_copy_in),
 		cmocka_unit_test(test_copy_in_extended),

@@ -46,10 +46,19 @@ PGSQL_INLINE void pgsql_query(struct dbps_record *r)
 
 	r->pg.unnamed = 0;
 	r->pg.waits = 1;
+	r->pg.extended = 0; /* an error of it skips nothing */
 	pgsql_begin(r, COM_QUERY);
 	s->text_off = 1;
 	s->text_len = r->request.len > 2 ? r->request.len - 2 : 0;
-	s->flags |= DBPS_HAS_TEXT;
+	s->flags = (s->flags & ~DBPS_EXECUTES) | DBPS_HAS_TEXT;
+}
+
+PGSQL_INLINE void pgsql_function(struct dbps_record *r)
+{
+	r->pg.waits = 1;
+	r->pg.extended = 0;
+	pgsql_begin(r, PGSQL_COM_FUNCTION);
+	r->s.flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES);
 }
 
 /*
@@ -220,8 +229,7 @@ PGSQL_INLINE void pgsql_request(struct dbps_record *r)
 		pgsql_query(r);
 		break;
 	case 'F':
-		r->pg.waits = 1;
-		pgsql_begin(r, PGSQL_COM_FUNCTION);
+		pgsql_function(r);
 		break;
 	case 'S':
 		r->pg.waits = 1;
