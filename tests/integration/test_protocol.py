@@ -346,11 +346,22 @@ def test_change_user_switches_at_ok(t):
         check_as_server(f, f"{name}: change user without db")
 
     each_style(t, run)
+
+
+def test_a_refused_change_user_drops_what_was_prepared(t):
+    """MariaDB goes on with user and database of before, so what comes next is followed as well."""
     f, w = follow(t, db="alpha")
+    w.query("begin")
+    f.ended("begin")
+    check(f.row["transaction_ms"] is not None, "in a transaction")
     rejected(1045, w.change_user, "app", "wrong", "beta")
     f.ended("refused change user", errors=1)
     check_as_server(f, "refused change user")
-    check_equal((f.row["user"], f.row["db"]), ("app", "alpha"), "user and database")
+    check_equal((f.row["user"], f.row["db"], f.row["phase"], f.row["transaction_ms"]), ("app", "alpha", "idle", None),
+                "behind a refused change user")
+    w.send_command(wire.QUERY, b"select sleep(30)")
+    f.runs("the next statement", lambda r: r["info"] == "select sleep(30)")
+    interrupt(f, w)
 
 
 def test_reset_connection_keeps_user_and_database(t):

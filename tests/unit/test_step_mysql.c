@@ -823,6 +823,37 @@ static void test_change_user(void **state)
 	free(r);
 }
 
+/* MariaDB goes on as before, but for the transaction and the prepared statements. */
+static void test_change_user_refused(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0,
+	     "\x03"
+	     "begin");
+	NEXT(&t, '>', 1, "\x00\x00\x00\x03\x00\x00\x00");
+	NEXT(&t, '<', 0,
+	     "\x11"
+	     "bob\0\x02zzstock\0\x21\x00");
+	NEXT(&t, '>', 1, "\xff\x15\x04#28000Access denied");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.last_error, 1045);
+	assert_memory_equal(r->s.user, "alice", 5);
+	assert_db(r, "shop");
+	assert_int_equal(r->s.prepare_era, 1);
+	assert_false(r->s.flags & DBPS_IN_TRANSACTION);
+	free(r);
+	NEXT(&t, '<', 0, "\x03select 1");
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	assert_int_equal(r->s.sequence, 3);
+	free(r);
+}
+
 static void test_prepare_execute_and_close(void **state)
 {
 	struct dbps_record *r;
@@ -1601,6 +1632,7 @@ int main(void)
 		cmocka_unit_test(test_session_tracking_gives_the_schema),
 		cmocka_unit_test(test_init_db_and_dropped_database),
 		cmocka_unit_test(test_change_user),
+		cmocka_unit_test(test_change_user_refused),
 		cmocka_unit_test(test_prepare_execute_and_close),
 		cmocka_unit_test(test_cursor_and_fetch),
 		cmocka_unit_test(test_one_packet_answers),

@@ -236,17 +236,26 @@ MYSQL_INLINE int mysql_prepared(struct dbps_session *s, const struct dbps_head *
 	return MYSQL_FOUND_PREPARED;
 }
 
-/* Answers to a login and to Change user: any number of rounds until OK or ERR (1.5). */
+/*
+ * Answers to a login and to Change user: any number of rounds until OK or ERR (1.5). MariaDB goes
+ * on with the user and database of before when it has refused a Change user, but it has dropped
+ * transaction and prepared statements first (sql/sql_parse.cc, dispatch_command()); MySQL closes.
+ */
 MYSQL_INLINE int mysql_auth_answer(struct dbps_session *s, const struct dbps_head *h,
 				   __u32 head_len)
 {
-	int end = s->phase == DBPS_PHASE_CHANGE_USER ? MYSQL_FOUND_END : 0;
+	bool change = s->phase == DBPS_PHASE_CHANGE_USER;
 
 	if (h->b[0] == 0x00)
-		return mysql_ok(s, h, head_len) | MYSQL_FOUND_LOGIN | end;
-	if (h->b[0] == 0xff && mysql_error(s, h, head_len))
-		return MYSQL_FOUND_ERROR | MYSQL_FOUND_LOGIN | end;
-	return MYSQL_FOUND_NOTHING;
+		return mysql_ok(s, h, head_len) | MYSQL_FOUND_LOGIN |
+		       (change ? MYSQL_FOUND_END : 0);
+	if (h->b[0] != 0xff || !mysql_error(s, h, head_len))
+		return MYSQL_FOUND_NOTHING;
+	if (!change)
+		return MYSQL_FOUND_ERROR | MYSQL_FOUND_LOGIN;
+	s->flags &= ~DBPS_IN_TRANSACTION;
+	s->prepare_era++;
+	return MYSQL_FOUND_ERROR | MYSQL_FOUND_END;
 }
 
 /*
