@@ -165,8 +165,11 @@ MYSQL_INLINE void mysql_hidden_request(struct dbps_record *r)
 	struct dbps_outer *o = &r->my.outer_in;
 	struct dbps_session *s = &r->s;
 	struct dbps_stream *in = &s->in;
+	/* Of a command that is longer than a packet mysql2 sends the header in clear. */
+	bool begins =
+		s->phase == DBPS_PHASE_IDLE && (!o->seq || (in->left && !(in->got | in->seq)));
 
-	if (!o->blind && in->left && in->left >= o->hidden) {
+	if (!begins && !o->blind && in->left && in->left >= o->hidden) {
 		in->left -= o->hidden;
 		in->got += o->hidden;
 		if (!in->skip)
@@ -177,7 +180,7 @@ MYSQL_INLINE void mysql_hidden_request(struct dbps_record *r)
 	}
 	o->blind = 1;
 	__builtin_memset(in, 0, sizeof(*in));
-	if (s->phase == DBPS_PHASE_IDLE && !o->seq) {
+	if (begins) {
 		mysql_begin_opaque(r, dbps_now());
 	} else if (s->phase == DBPS_PHASE_IDLE) {
 		/* The file of a LOAD DATA that was taken to be over when the server waited for it.
