@@ -223,6 +223,17 @@ static __always_inline bool is_command(__u32 c)
 	return c <= COM_SUBSCRIBE || c == COM_STMT_BULK_EXECUTE || (c >= 0xa1 && c <= 0xa3);
 }
 
+/* Whether a session that is older than dbps, of which nothing was seen yet, shows to be a
+ * compressed one: its packets are stored, or become longer. */
+static __always_inline bool is_compressed(const struct dbps_session *s, const __u8 h[8], __u32 n,
+					  __u64 requested)
+{
+	__u32 plain = mysql_u24(h + 4);
+
+	return (s->flags & (DBPS_JOINED | DBPS_READS_APART)) == DBPS_JOINED && n == 7 &&
+	       requested == 7 && (!plain || plain > mysql_u24(h));
+}
+
 /*
  * Bytes whose framing is unknown. Servers that read headers apart ask for four bytes there, or for
  * the seven of a compressed packet (protocol.md 0): a read of just that which looks like the header
@@ -241,9 +252,10 @@ __noinline int received_reframes(struct dbps_record *r, __u64 base, __u32 n, __u
 
 	if (n < 4 || dbps_span_read(&span, 0, h, n < 7 ? 4 : 7) || h[3] || !mysql_u24(h))
 		return 0;
-	if (s->flags & DBPS_COMPRESSED) {
+	if (s->flags & DBPS_COMPRESSED || is_compressed(s, h, n, requested)) {
 		if (n != 7 || requested != 7)
 			return 0;
+		s->flags |= DBPS_COMPRESSED;
 	} else if (n == 4 && requested == 4) {
 		s->flags |= DBPS_READS_APART;
 	} else if (mysql_begins_ob20(&span, n)) {

@@ -290,6 +290,27 @@ def test_compressed_sessions(t):
         check_equal(row["framing"], "exact", "framing")
 
 
+def test_a_compressed_session_that_is_older(t):
+    """It shows by what the server asks for, in its next request."""
+    server = t.server()
+    server.run("create user zip@'%'", "grant all on *.* to zip@'%'")
+    clients = [compressed(t, server, tcp) for tcp in (True, False)]
+    daemon = t.daemon()
+    daemon.wait_server(server)
+    for w in clients:
+        w.query("do 1")
+        row = daemon.wait_idle(server, w.id)
+        check_equal((row["compressed"], row["framing"]), (1, "exact"), "behind one request")
+        for text, shown in ((f"select sleep({seconds(0.3)})", True), (f"do sleep({seconds(0.3)}) /* {'x' * 99} */", False)):
+            w.send_command(wire.QUERY, text.encode())
+            row = daemon.wait_session(server, w.id, text, lambda row: row["state"] == "ACTIVE")
+            check_equal(row["info"], text if shown else None, "its text")
+            w.results()
+            row = daemon.wait_idle(server, w.id)
+        check_equal((row["statements"], row["framing"]), (3, "exact"), "statements")
+    check_equal(daemon.losses()["packets_bad"], 0, "packets that are none")
+
+
 # ---------------------------------------------------------------- io_uring
 
 
