@@ -873,6 +873,40 @@ static void test_group_without_sync(void **state)
 	free(tells(LOGIN "Query:select 1/0|22012|I\nExecute:select 'b'|00000|I\n"));
 }
 
+/* Until it is executed, nothing has run for the time since it was prepared. */
+static void test_time_behind_a_prepare(void **state)
+{
+	struct dbps_record *r = new_record();
+	__u64 later;
+
+	(void)state;
+	log_in();
+	prepare_without_sync("a");
+	play_in_turn(r, 8192, 8192);
+	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	later = clock_ns += 1000;
+	talk.n = 0;
+	CLIENT('B', "\0a\0\0\0\0\0\0\0");
+	play_in_turn(r, 8192, 8192);
+	assert_true(r->s.start_ns > later);
+	later = clock_ns += 1000;
+	talk.n = 0;
+	CLIENT('E', "\0\0\0\0\0");
+	play_in_turn(r, 8192, 8192);
+	assert_true(r->s.start_ns < later);
+	assert_int_equal(r->s.sequence, 1);
+	talk.n = 0;
+	sync('I');
+	prepare_without_sync("b");
+	play_in_turn(r, 8192, 8192);
+	later = clock_ns += 1000;
+	talk.n = 0;
+	CLIENT('Q', "select 1\0");
+	play_in_turn(r, 8192, 8192);
+	assert_true(r->s.start_ns > later);
+	free(r);
+}
+
 /* Several groups in one read: each begins when the one before has ended. */
 static void test_pipeline(void **state)
 {
@@ -1364,6 +1398,7 @@ int main(void)
 		cmocka_unit_test(test_deallocated),
 		cmocka_unit_test(test_errors_skip_to_sync),
 		cmocka_unit_test(test_group_without_sync),
+		cmocka_unit_test(test_time_behind_a_prepare),
 		cmocka_unit_test(test_pipeline),
 		cmocka_unit_test(test_copy_in),
 		cmocka_unit_test(test_copy_in_extended),

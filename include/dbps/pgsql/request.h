@@ -40,10 +40,19 @@ PGSQL_INLINE void pgsql_begin(struct dbps_record *r, __u8 command)
 	dbps_pgsql_on_begin(r);
 }
 
+/* What a driver has prepared without a Sync it may execute much later: the time is that of what is
+ * executed. */
+PGSQL_INLINE void pgsql_behind_prepare(struct dbps_session *s)
+{
+	if (s->phase > DBPS_PHASE_IDLE && s->command == COM_STMT_PREPARE)
+		s->start_ns = dbps_now();
+}
+
 PGSQL_INLINE void pgsql_query(struct dbps_record *r)
 {
 	struct dbps_session *s = &r->s;
 
+	pgsql_behind_prepare(s);
 	r->pg.unnamed = 0;
 	r->pg.waits = 1;
 	r->pg.extended = 0; /* an error of it skips nothing */
@@ -145,6 +154,7 @@ PGSQL_INLINE void pgsql_bind(struct dbps_record *r)
 		r->pg.bound = names.hash[1];
 	else if (names.hash[0])
 		pgsql_portal_set(&r->pg, names.hash[0], names.hash[1]);
+	pgsql_behind_prepare(&r->s);
 	pgsql_begin(r, COM_STMT_EXECUTE);
 	pgsql_show(r, names.hash[1]);
 }
