@@ -124,6 +124,9 @@ MYSQL_INLINE int mysql_error(struct dbps_session *s, const struct dbps_head *h, 
 
 	if (code == MYSQL_PROGRESS)
 		return MYSQL_FOUND_NOTHING;
+	/* An error has no status: otherwise that of before is taken to hold. */
+	if (code == MYSQL_DEADLOCK)
+		s->flags &= ~DBPS_IN_TRANSACTION;
 	s->last_error = (__u16)code;
 	s->errors++;
 	return MYSQL_FOUND_ERROR;

@@ -58,6 +58,7 @@ enum mysql_command {
 
 #define MYSQL_PACKET_FULL 0xffffffu
 #define MYSQL_PROGRESS	  0xffff /* MariaDB: not an error (1.7) */
+#define MYSQL_DEADLOCK	  1213	 /* its victim: the transaction was rolled back */
 #define MYSQL_DIRECT_STMT 0xffffffffu
 
 /* What a step has found, for the caller to act on. */
