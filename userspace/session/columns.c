@@ -550,7 +550,8 @@ const struct dbps_column dbps_columns[] = {
 	 "KILL of many spares it. NULL: nothing that is known.",
 	 get_proxy},
 	{"program", NULL, DBPS_TYPE_TEXT, "",
-	 "program_name of the connection attributes; PostgreSQL: application_name. Its first 32 bytes.",
+	 "program_name of the connection attributes; PostgreSQL: application_name. Its first 32 "
+	 "bytes.",
 	 get_program},
 	{"attr_pid", NULL, DBPS_TYPE_INTEGER, "",
 	 "_pid of the connection attributes: the client's own claim, of its host.", get_attr_pid},
