@@ -849,6 +849,8 @@ static void prepare_without_sync(const char *name)
 
 static void test_group_without_sync(void **state)
 {
+	struct dbps_record *r;
+
 	(void)state;
 	log_in();
 	prepare_without_sync("a");
@@ -871,6 +873,25 @@ static void test_group_without_sync(void **state)
 	SERVER('C', "SELECT 1\0");
 	sync('I');
 	free(tells(LOGIN "Query:select 1/0|22012|I\nExecute:select 'b'|00000|I\n"));
+	/* One of the Parse before it does not: what is skipped up to the Sync changes no text. */
+	log_in();
+	CLIENT('P', "a\0select 'a'\0\0\0");
+	SERVER('1', "");
+	sync('I');
+	CLIENT('P', "b\0select nonsense\0\0\0");
+	CLIENT('Q', "select 1\0");
+	SERVER('E', "SERROR\0VERROR\0C42703\0\0");
+	CLIENT('P', "a\0select 'other'\0\0\0");
+	sync('I');
+	CLIENT('B', "\0a\0\0\0\0\0\0\0");
+	CLIENT('E', "\0\0\0\0\0");
+	SERVER('C', "SELECT 1\0");
+	sync('I');
+	r = new_record();
+	play_cut(r, 100000, 100000);
+	assert_non_null(strstr(story, "Query:select 1|42703|I\n"));
+	assert_null(strstr(story, "other"));
+	free(r);
 }
 
 /* Until it is executed, nothing has run for the time since it was prepared. */

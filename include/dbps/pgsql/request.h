@@ -55,7 +55,8 @@ PGSQL_INLINE void pgsql_query(struct dbps_record *r)
 	pgsql_behind_prepare(s);
 	r->pg.unnamed = 0;
 	r->pg.waits = 1;
-	r->pg.extended = 0; /* an error of it skips nothing */
+	if (!r->pg.parses)
+		r->pg.extended = 0; /* an error of it skips nothing, one of a Parse does */
 	pgsql_begin(r, COM_QUERY);
 	s->text_off = 1;
 	s->text_len = r->request.len > 2 ? r->request.len - 2 : 0;
