@@ -1324,6 +1324,47 @@ static void test_compressed_packets(void **state)
 	}
 }
 
+/* The number of a statement is not known whose Prepare, or the answer to it, is compressed: what is
+ * executed directly behind that is not the one before. */
+static void test_direct_behind_a_compressed_prepare(void **state)
+{
+	static const char prepare[] = "\x09\0\0\0\x16select 1";
+	static const char direct[] = "\x0a\0\0\0\x17\xff\xff\xff\xff\0\1\0\0\0";
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, prepare);
+		WRAP(&t, '>', 1, "\x0c\0\0\1\0\7\0\0\0\0\0\0\0\0\0\0");
+		WRAP(&t, '<', 0, direct);
+		r = play(&t, cut);
+		assert_int_equal(r->s.stmt_id, 7);
+		free(r);
+
+		WRAP(&t, '>', 1, "\x07\0\0\1" OK);
+		WRAP(&t, '<', 0, prepare);
+		HIDE(&t, '>', 1, 20, 90);
+		WRAP(&t, '<', 0, direct);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_true(r->s.flags & DBPS_EXECUTES);
+		assert_int_equal(r->s.stmt_id, 0);
+		free(r);
+
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, prepare);
+		WRAP(&t, '>', 1, "\x0c\0\0\1\0\7\0\0\0\0\0\0\0\0\0\0");
+		HIDE(&t, '<', 0, 20, 90);
+		HIDE(&t, '>', 1, 20, 90);
+		WRAP(&t, '<', 0, direct);
+		r = play(&t, cut);
+		assert_int_equal(r->s.stmt_id, 0);
+		free(r);
+	}
+}
+
 /* As mysql2 for Node sends what is longer than a packet: the header alone is stored. What it asks
  * for is not known, and not what was asked for before. */
 static void test_compressed_behind_a_stored_header(void **state)
@@ -1713,6 +1754,7 @@ int main(void)
 		cmocka_unit_test(test_frames_read_ahead_wait_for_their_turn),
 		cmocka_unit_test(test_behind_a_quit_nothing_is_a_frame),
 		cmocka_unit_test(test_compressed_packets),
+		cmocka_unit_test(test_direct_behind_a_compressed_prepare),
 		cmocka_unit_test(test_compressed_behind_a_stored_header),
 		cmocka_unit_test(test_oceanbase_frames),
 		cmocka_unit_test(test_requests_read_ahead_wait_for_their_turn),

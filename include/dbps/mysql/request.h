@@ -154,8 +154,10 @@ MYSQL_INLINE void mysql_begin(struct dbps_record *r, __u64 now_ns)
 		if (command != COM_STMT_FETCH)
 			return;
 	}
-	if (command == COM_STMT_PREPARE)
+	if (command == COM_STMT_PREPARE) {
+		s->last_stmt_id = 0;
 		mysql_begin_text(r);
+	}
 	if (command == COM_INIT_DB || command == COM_RESET_CONNECTION)
 		s->flags |= DBPS_APPLIES;
 	s->phase = mysql_answer_phase(command);
