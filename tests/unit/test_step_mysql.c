@@ -1324,6 +1324,48 @@ static void test_compressed_packets(void **state)
 	}
 }
 
+/* The numbers of the packets of a file go round: the one behind 255 begins no command. */
+static void test_compressed_file_goes_round(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\x05\0\0\0\x03load");
+		WRAP(&t, '>', 1, "\x02\0\0\1\xfb/");
+		HIDE(&t, '<', 254, 20, 90);
+		HIDE(&t, '<', 255, 20, 90);
+		HIDE(&t, '<', 0, 20, 90);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_INFILE);
+		assert_int_equal(r->s.sequence, 1);
+		assert_true(r->s.flags & DBPS_HAS_TEXT);
+		free(r);
+
+		WRAP(&t, '<', 1, "\0\0\0\xe0");
+		WRAP(&t, '>', 2, "\x07\0\0\xe1" OK);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		free(r);
+
+		/* Behind a file whose last packet has that number the next one begins. */
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\x05\0\0\0\x03load");
+		WRAP(&t, '>', 1, "\x02\0\0\1\xfb/");
+		HIDE(&t, '<', 254, 20, 90);
+		WRAP(&t, '<', 255, "\0\0\0\xe0");
+		WRAP(&t, '>', 0, "\x07\0\0\xe1" OK);
+		WRAP(&t, '<', 0, "\x02\0\0\0\x03q");
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_int_equal(r->s.sequence, 2);
+		assert_int_equal(n_broken, 0);
+		free(r);
+	}
+}
+
 /* The number of a statement is not known whose Prepare, or the answer to it, is compressed: what is
  * executed directly behind that is not the one before. */
 static void test_direct_behind_a_compressed_prepare(void **state)
@@ -1754,6 +1796,7 @@ int main(void)
 		cmocka_unit_test(test_frames_read_ahead_wait_for_their_turn),
 		cmocka_unit_test(test_behind_a_quit_nothing_is_a_frame),
 		cmocka_unit_test(test_compressed_packets),
+		cmocka_unit_test(test_compressed_file_goes_round),
 		cmocka_unit_test(test_direct_behind_a_compressed_prepare),
 		cmocka_unit_test(test_compressed_behind_a_stored_header),
 		cmocka_unit_test(test_oceanbase_frames),

@@ -123,12 +123,16 @@ MYSQL_INLINE int mysql_outer_begin(struct mysql_outer_feed *f)
 	return 0;
 }
 
-/* A request of sequence 0 begins a command, whatever came before it. */
-MYSQL_INLINE void mysql_outer_request(struct dbps_record *r)
+/*
+ * A request of sequence 0 begins a command, whatever came before it, but for the numbers of a
+ * file's packets, which go round.
+ */
+MYSQL_INLINE void mysql_outer_request(struct dbps_record *r, __u8 before)
 {
 	struct dbps_session *s = &r->s;
 
-	if (r->my.outer_in.seq || !(s->flags & DBPS_COMPRESSED))
+	if (r->my.outer_in.seq || !(s->flags & DBPS_COMPRESSED) ||
+	    (before == 255 && s->phase > DBPS_PHASE_IDLE))
 		return;
 	if (s->phase == DBPS_PHASE_UNKNOWN)
 		s->phase = DBPS_PHASE_IDLE;
@@ -254,6 +258,7 @@ MYSQL_INLINE int mysql_outer_hidden(struct mysql_outer_feed *f, bool reads)
 
 MYSQL_INLINE int mysql_outer_header(struct mysql_outer_feed *f, bool reads)
 {
+	__u8 before = f->o->seq;
 	int n = mysql_outer_bytes(f);
 
 	if (n < 0)
@@ -265,7 +270,7 @@ MYSQL_INLINE int mysql_outer_header(struct mysql_outer_feed *f, bool reads)
 	if (mysql_outer_begin(f))
 		return MYSQL_OUTER_LOST;
 	if (reads)
-		mysql_outer_request(f->r);
+		mysql_outer_request(f->r, before);
 	return MYSQL_OUTER_MORE;
 }
 
