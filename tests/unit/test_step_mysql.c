@@ -299,6 +299,10 @@ static struct dbps_record *play_all_cuts(const struct talk *t)
 #define EOF_CURSOR  "\xfe\x00\x00\x42\x00"
 #define OK_EOF	    "\xfe\x00\x00\x02\x00\x00\x00"
 #define OK_MORE	    "\x00\x00\x00\x0a\x00\x00\x00"
+#define BEGIN                                                                                      \
+	"\x03"                                                                                     \
+	"begin"
+#define ERROR_1213  "\xff\xbd\x04#40001Deadlock found"
 #define ERROR_1064  "\xff\x28\x04#42000You have an error"
 #define DEFINITION                                                                                 \
 	"\x03"                                                                                     \
@@ -663,6 +667,35 @@ static void test_error_is_kept_and_progress_is_not_one(void **state)
 	free(r);
 }
 
+/* A deadlock's error has no status, and ends the transaction; that the next one begins is seen. */
+static void test_deadlock_ends_the_transaction(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	login(&t, CAPS_PLAIN, "alice", "shop");
+	NEXT(&t, '<', 0, BEGIN);
+	NEXT(&t, '>', 1, OK_IN_TRANS);
+	NEXT(&t, '<', 0, "\x03update t");
+	NEXT(&t, '>', 1, ERROR_1064);
+	r = play_all_cuts(&t);
+	assert_true(r->s.flags & DBPS_IN_TRANSACTION);
+	free(r);
+	NEXT(&t, '<', 0, "\x03update t");
+	NEXT(&t, '>', 1, ERROR_1213);
+	r = play_all_cuts(&t);
+	assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+	assert_int_equal(r->s.last_error, 1213);
+	assert_false(r->s.flags & DBPS_IN_TRANSACTION);
+	free(r);
+	NEXT(&t, '<', 0, BEGIN);
+	NEXT(&t, '>', 1, OK_IN_TRANS);
+	r = play_all_cuts(&t);
+	assert_true(r->s.flags & DBPS_IN_TRANSACTION);
+	free(r);
+}
+
 static void test_local_infile(void **state)
 {
 	struct dbps_record *r;
@@ -847,9 +880,10 @@ static void test_change_user_refused(void **state)
 	assert_int_equal(r->s.prepare_era, 1);
 	assert_false(r->s.flags & DBPS_IN_TRANSACTION);
 	free(r);
-	NEXT(&t, '<', 0, "\x03select 1");
+	NEXT(&t, '<', 0, BEGIN);
+	NEXT(&t, '>', 1, OK_IN_TRANS);
 	r = play_all_cuts(&t);
-	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+	assert_true(r->s.flags & DBPS_IN_TRANSACTION);
 	assert_int_equal(r->s.sequence, 3);
 	free(r);
 }
@@ -1766,6 +1800,7 @@ int main(void)
 		cmocka_unit_test(test_eof_style_is_learnt),
 		cmocka_unit_test(test_multiple_results_end_with_the_last),
 		cmocka_unit_test(test_error_is_kept_and_progress_is_not_one),
+		cmocka_unit_test(test_deadlock_ends_the_transaction),
 		cmocka_unit_test(test_local_infile),
 		cmocka_unit_test(test_use_in_a_statement),
 		cmocka_unit_test(test_use_among_other_statements),

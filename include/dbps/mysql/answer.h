@@ -98,6 +98,14 @@ MYSQL_INLINE void mysql_status(struct dbps_session *s, __u32 status)
 	}
 }
 
+/* The server has ended the transaction and does not say so. The next status that tells of one is
+ * another than the last. */
+MYSQL_INLINE void mysql_rolled_back(struct dbps_session *s)
+{
+	s->status &= (__u16)~MYSQL_IN_TRANS;
+	s->flags &= ~DBPS_IN_TRANSACTION;
+}
+
 /* OK, or OK in the place of EOF. */
 DBPS_STEP_FN int mysql_ok(struct dbps_session *s, const struct dbps_head *h, __u32 head_len)
 {
@@ -124,9 +132,8 @@ MYSQL_INLINE int mysql_error(struct dbps_session *s, const struct dbps_head *h, 
 
 	if (code == MYSQL_PROGRESS)
 		return MYSQL_FOUND_NOTHING;
-	/* An error has no status: otherwise that of before is taken to hold. */
 	if (code == MYSQL_DEADLOCK)
-		s->flags &= ~DBPS_IN_TRANSACTION;
+		mysql_rolled_back(s);
 	s->last_error = (__u16)code;
 	s->errors++;
 	return MYSQL_FOUND_ERROR;
@@ -256,7 +263,7 @@ MYSQL_INLINE int mysql_auth_answer(struct dbps_session *s, const struct dbps_hea
 		return MYSQL_FOUND_NOTHING;
 	if (!change)
 		return MYSQL_FOUND_ERROR | MYSQL_FOUND_LOGIN;
-	s->flags &= ~DBPS_IN_TRANSACTION;
+	mysql_rolled_back(s);
 	s->prepare_era++;
 	return MYSQL_FOUND_ERROR | MYSQL_FOUND_END;
 }
