@@ -327,6 +327,13 @@ static inline bool dbps_session_is_dark(const struct dbps_session *s)
 	return (s->flags & (DBPS_TLS | DBPS_TLS_READ)) == DBPS_TLS;
 }
 
+/* Whether it executes what could not be read: no client asks for a Sleep, the command of 0. */
+static inline bool dbps_session_is_hidden(const struct dbps_session *s)
+{
+	return s->phase == DBPS_PHASE_OPAQUE ||
+	       (s->phase > DBPS_PHASE_IDLE && s->flags & DBPS_COMPRESSED && !s->command);
+}
+
 /* What the maps hold when this much text is kept: behind each kept byte lies a block. */
 static inline __u32 dbps_request_size(__u32 text_bytes)
 {

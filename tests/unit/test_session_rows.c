@@ -483,6 +483,31 @@ static void a_statement_without_text_says_why(void **state)
 	dbps_rows_free(rows);
 }
 
+/* Of a compressed LOAD DATA LOCAL the server's request for the file may be in clear. */
+static void a_compressed_request_is_busy(void **state)
+{
+	static const uint8_t phases[] = {
+		DBPS_PHASE_OPAQUE,
+		DBPS_PHASE_INFILE,
+		DBPS_PHASE_UNFRAMED,
+	};
+	struct dbps_rows *rows;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(phases); i++) {
+		struct dbps_session *s = add(i, NULL);
+
+		s->phase = phases[i];
+		s->flags = DBPS_KNOWN_ID | DBPS_COMPRESSED;
+	}
+	rows = read_rows();
+	for (size_t i = 0; i < ARRAY_SIZE(phases); i++) {
+		assert_words(&rows->row[i], "command", "Busy");
+		assert_words(&rows->row[i], "why_no_info", "the request was sent compressed");
+	}
+	dbps_rows_free(rows);
+}
+
 static void a_login_under_way(void **state)
 {
 	struct dbps_session *s = add(7, NULL);
@@ -915,6 +940,7 @@ int main(void)
 		cmocka_unit_test_setup(several_statements_are_split_only_where_agreed, start),
 		cmocka_unit_test_setup(a_prepared_statement_shows_its_text, start),
 		cmocka_unit_test_setup(a_statement_without_text_says_why, start),
+		cmocka_unit_test_setup(a_compressed_request_is_busy, start),
 		cmocka_unit_test_setup(a_login_under_way, start),
 		cmocka_unit_test_setup(what_was_refused_before_it_had_an_id_is_no_session, start),
 		cmocka_unit_test_setup(a_session_older_than_dbps_is_not_guessed_at, start),

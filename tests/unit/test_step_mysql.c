@@ -302,8 +302,8 @@ static struct dbps_record *play_all_cuts(const struct talk *t)
 #define BEGIN                                                                                      \
 	"\x03"                                                                                     \
 	"begin"
-#define ERROR_1213  "\xff\xbd\x04#40001Deadlock found"
-#define ERROR_1064  "\xff\x28\x04#42000You have an error"
+#define ERROR_1213 "\xff\xbd\x04#40001Deadlock found"
+#define ERROR_1064 "\xff\x28\x04#42000You have an error"
 #define DEFINITION                                                                                 \
 	"\x03"                                                                                     \
 	"def\x00\x00\x00\x01"                                                                      \
@@ -1358,6 +1358,39 @@ static void test_compressed_packets(void **state)
 	}
 }
 
+/* Of a LOAD DATA that is compressed the name of the file may be in clear. */
+static void test_compressed_request_for_a_file(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		HIDE(&t, '<', 0, 20, 90);
+		WRAP(&t, '>', 1, "\x02\0\0\1\xfb/");
+		HIDE(&t, '<', 2, 20, 90);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_INFILE);
+		free(r);
+		WRAP(&t, '<', 3, "\0\0\0\3");
+		WRAP(&t, '>', 4, "\x07\0\0\4" OK);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		assert_int_equal(r->s.sequence, 1);
+		assert_int_equal(n_broken, 0);
+		free(r);
+
+		/* No file: a row whose first column is NULL. */
+		HIDE(&t, '<', 0, 20, 90);
+		WRAP(&t, '>', 1, "\1\0\0\1\1");
+		WRAP(&t, '>', 2, "\1\0\0\4\xfb");
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_OPAQUE);
+		free(r);
+	}
+}
+
 /* The numbers of the packets of a file go round: the one behind 255 begins no command. */
 static void test_compressed_file_goes_round(void **state)
 {
@@ -1831,6 +1864,7 @@ int main(void)
 		cmocka_unit_test(test_frames_read_ahead_wait_for_their_turn),
 		cmocka_unit_test(test_behind_a_quit_nothing_is_a_frame),
 		cmocka_unit_test(test_compressed_packets),
+		cmocka_unit_test(test_compressed_request_for_a_file),
 		cmocka_unit_test(test_compressed_file_goes_round),
 		cmocka_unit_test(test_direct_behind_a_compressed_prepare),
 		cmocka_unit_test(test_compressed_behind_a_stored_header),

@@ -137,7 +137,7 @@ static const char *why_no_text(const struct dbps_session *s)
 	if (dbps_session_is_dark(s))
 		return "the connection is encrypted (TLS), and its library is not read: see dbps "
 		       "doctor";
-	if (s->phase == DBPS_PHASE_OPAQUE)
+	if (dbps_session_is_hidden(s))
 		return "the request was sent compressed";
 	if (s->flags & DBPS_SPLICED_IN && !(s->flags & DBPS_FRAMED_IN))
 		return UNSEEN;

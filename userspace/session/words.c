@@ -104,9 +104,9 @@ const char *dbps_row_command(const struct dbps_row *row)
 		return s->command == 0x01 ? "Quit" : "Sleep";
 	case DBPS_PHASE_IDLE:
 		return "Sleep";
-	case DBPS_PHASE_OPAQUE:
-		return "Busy"; /* MariaDB's word for a session that it cannot look into */
 	default:
+		if (dbps_session_is_hidden(s))
+			return "Busy"; /* MariaDB's word for a session that it cannot look into */
 		return command_word(engine_of(row), s->command);
 	}
 }

@@ -156,6 +156,7 @@ MYSQL_INLINE void mysql_begin_opaque(struct dbps_record *r, __u64 now_ns)
 	s->results = 0;
 	s->text_len = 0;
 	s->last_stmt_id = 0; /* it may be a Prepare */
+	s->defs_left = 0;    /* packets of the answer that were seen */
 	s->flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES | DBPS_RESYNCED | DBPS_SENT | DBPS_APPLIES);
 	s->phase = DBPS_PHASE_OPAQUE;
 	dbps_on_begin(r, s->stmt_id);
