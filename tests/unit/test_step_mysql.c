@@ -1022,30 +1022,6 @@ static void test_transaction_is_seen_in_the_status(void **state)
 	free(r);
 }
 
-/* An error has no status; but the victim of a deadlock has no transaction any more. */
-static void test_transaction_behind_an_error(void **state)
-{
-	struct dbps_record *r;
-	struct talk t;
-
-	(void)state;
-	login(&t, CAPS_PLAIN, "alice", "shop");
-	NEXT(&t, '<', 0,
-	     "\x03"
-	     "begin");
-	NEXT(&t, '>', 1, OK_IN_TRANS);
-	NEXT(&t, '<', 0, "\x03selec");
-	NEXT(&t, '>', 1, ERROR_1064);
-	r = play_all_cuts(&t);
-	assert_true(r->s.flags & DBPS_IN_TRANSACTION);
-	free(r);
-	NEXT(&t, '<', 0, "\x03update t");
-	NEXT(&t, '>', 1, "\xff\xbd\x04#40001Deadlock found");
-	r = play_all_cuts(&t);
-	assert_false(r->s.flags & DBPS_IN_TRANSACTION);
-	free(r);
-}
-
 /* Requests of 16 MiB and more go on in the next packet, until one that is shorter. */
 static void test_request_over_16_mib(void **state)
 {
@@ -1846,7 +1822,6 @@ int main(void)
 		cmocka_unit_test(test_one_packet_answers),
 		cmocka_unit_test(test_binlog_dump_streams),
 		cmocka_unit_test(test_transaction_is_seen_in_the_status),
-		cmocka_unit_test(test_transaction_behind_an_error),
 		cmocka_unit_test(test_request_over_16_mib),
 		cmocka_unit_test(test_row_over_16_mib),
 		cmocka_unit_test(test_pipelined_requests_are_told_apart),
