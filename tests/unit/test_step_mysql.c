@@ -1334,6 +1334,29 @@ static void test_compressed_packets(void **state)
 	}
 }
 
+/* Connector/J 2 numbers its first command on from the login, inside of an outer packet 0. */
+static void test_compressed_command_of_another_number(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\x06\0\0\1\x03set a");
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_int_equal(r->s.sequence, 1);
+		assert_true(r->s.flags & DBPS_HAS_TEXT);
+		free(r);
+		WRAP(&t, '>', 1, "\x07\0\0\1" OK);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_IDLE);
+		assert_int_equal(n_broken, 0);
+		free(r);
+	}
+}
+
 /* Of a LOAD DATA that is compressed the name of the file may be in clear. */
 static void test_compressed_request_for_a_file(void **state)
 {
@@ -1839,6 +1862,7 @@ int main(void)
 		cmocka_unit_test(test_frames_read_ahead_wait_for_their_turn),
 		cmocka_unit_test(test_behind_a_quit_nothing_is_a_frame),
 		cmocka_unit_test(test_compressed_packets),
+		cmocka_unit_test(test_compressed_command_of_another_number),
 		cmocka_unit_test(test_compressed_request_for_a_file),
 		cmocka_unit_test(test_compressed_file_goes_round),
 		cmocka_unit_test(test_direct_behind_a_compressed_prepare),

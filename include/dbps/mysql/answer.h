@@ -322,8 +322,10 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 	case DBPS_PHASE_OPAQUE:
 		/* To what is not known, but an error ends anything, and what begins so asks for a
 		 * file. What comes behind a hidden packet is not looked at. */
-		if (!s->defs_left++ && h->b[0] == 0xfb)
-			return mysql_first(s, h, head_len, len);
+		if (!s->defs_left++ && h->b[0] == 0xfb) {
+			s->phase = DBPS_PHASE_INFILE;
+			return MYSQL_FOUND_FILE;
+		}
 		found = h->b[0] == 0xff ? mysql_error(s, h, head_len) : 0;
 		return found ? found | MYSQL_FOUND_END : found;
 	case DBPS_PHASE_IDLE:

@@ -38,6 +38,10 @@ MYSQL_INLINE void mysql_header(struct dbps_record *r)
 	mysql_packet_begin(&s->in);
 	if (goes_on)
 		return;
+	/* The server checks the outer number alone there, and Connector/J 2 begins with an inner 1
+	 * behind the login. */
+	if (s->flags & DBPS_COMPRESSED)
+		s->in.seq = r->my.outer_in.seq;
 	if (s->phase == DBPS_PHASE_UNKNOWN)
 		s->phase = DBPS_PHASE_IDLE;
 	if (!mysql_keeps_request(s)) {
