@@ -4,6 +4,7 @@ begin and end from the socket, no text, and the reason."""
 import contextlib
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import time
@@ -230,6 +231,43 @@ def test_library_is_upgraded(t):
     server.start()
     daemon.wait_server(server)
     check_read(t, daemon, server)
+
+
+def breakpoints(pid, path):
+    """Where the code that a process has mapped of a file is not the file's."""
+    with open(f"/proc/{pid}/maps") as f:
+        line = next(line.split() for line in f if line.rstrip().endswith(path) and " r-xp " in line)
+    start, end = (int(number, 16) for number in line[0].split("-"))
+    offset = int(line[2], 16)
+    with open(f"/proc/{pid}/mem", "rb", 0) as mapped, open(path, "rb") as file:
+        mapped.seek(start)
+        file.seek(offset)
+        return [hex(offset + n) for n, (a, b) in enumerate(zip(mapped.read(end - start), file.read(end - start)))
+                if a != b]
+
+
+def test_probes_end_with_dbpsd(t):
+    """Also with one that is killed: the kernel may leave its breakpoints then, which the next one takes along."""
+    key, cert = make_certificate(t)
+    path = os.path.join(t.directory, "libssl.so.3")
+    shutil.copy(library(), path)
+    server = t.server(f"--ssl-key={key}", f"--ssl-cert={cert}", env={"LD_PRELOAD": path})
+    server.add_user("app", "secret")
+    daemon = t.daemon()
+    left = []
+    for n in range(8):
+        if n % 2:
+            daemon.wait_server(server)
+            check(breakpoints(server.pid, path), "nothing is probed")
+        daemon.stop(signal.SIGKILL)  # in the midst of setting them, or later
+        left.append(len(breakpoints(server.pid, path)))
+        check_equal(encrypted(t, server).query("select 1"), [[b"\x011"]], "the server goes on")
+        daemon.start()
+    t.note(f"left by those that were killed: {left}")
+    daemon.wait_server(server)
+    check_read(t, daemon, server)
+    daemon.stop()
+    check_equal(breakpoints(server.pid, path), [], "what is left")
 
 
 def other_begin(path):
