@@ -1432,6 +1432,89 @@ static void test_compressed_file_goes_round(void **state)
 	}
 }
 
+/* Where the request for the file, or the answer behind it, is compressed, it is the number of what
+ * the server has sent that tells whether it has answered. */
+static void test_compressed_file_goes_round_unseen(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		/* The file is stored: what is in it is no command. */
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\x05\0\0\0\x03load");
+		HIDE(&t, '>', 1, 20, 90);
+		WRAP(&t, '<', 254, "\2\0\0\1\3a");
+		WRAP(&t, '<', 255, "\2\0\0\2\3b");
+		WRAP(&t, '<', 0, "\2\0\0\3\3c");
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_UNFRAMED);
+		assert_int_equal(r->s.sequence, 1);
+		assert_int_equal(n_resyncs, 0);
+		free(r);
+
+		/* Its last packet has that number, and the next command begins. */
+		WRAP(&t, '<', 255, "\0\0\0\4");
+		HIDE(&t, '>', 0, 20, 90);
+		WRAP(&t, '<', 0, "\x02\0\0\0\x03q");
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_int_equal(r->s.sequence, 2);
+		assert_int_equal(r->request.body[1], 'q');
+		assert_int_equal(n_broken, 0);
+		free(r);
+
+		/* Also where the file is compressed: the text of the LOAD DATA is over. */
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\x05\0\0\0\x03load");
+		WRAP(&t, '>', 1, "\x02\0\0\1\xfb/");
+		HIDE(&t, '<', 254, 20, 90);
+		WRAP(&t, '<', 255, "\0\0\0\4");
+		HIDE(&t, '>', 0, 20, 90);
+		WRAP(&t, '<', 0, "\x02\0\0\0\x03q");
+		r = play(&t, cut);
+		assert_int_equal(r->s.sequence, 2);
+		assert_int_equal(r->request.body[1], 'q');
+		free(r);
+
+		/* One of the number behind it, too. */
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\x05\0\0\0\x03load");
+		WRAP(&t, '>', 1, "\x02\0\0\1\xfb/");
+		HIDE(&t, '<', 255, 20, 90);
+		WRAP(&t, '<', 0, "\0\0\0\4");
+		WRAP(&t, '>', 1, "\x07\0\0\5" OK);
+		WRAP(&t, '<', 0, "\x02\0\0\0\x03q");
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_int_equal(r->s.sequence, 2);
+		free(r);
+	}
+}
+
+/* A request of many outer packets begins when it is all there. */
+static void test_compressed_request_goes_round(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\2\0\0\0\3p");
+		WRAP(&t, '>', 1, "\x07\0\0\1" OK);
+		WRAP(&t, '<', 0, "\x07\0\0\0\3ab");
+		WRAP(&t, '<', 255, "cd");
+		WRAP(&t, '<', 0, "ef");
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_int_equal(r->s.sequence, 2);
+		assert_memory_equal(r->request.body, "\3abcdef", 7);
+		free(r);
+	}
+}
+
 /* The number of a statement is not known whose Prepare, or the answer to it, is compressed: what is
  * executed directly behind that is not the one before. */
 static void test_direct_behind_a_compressed_prepare(void **state)
@@ -1865,6 +1948,8 @@ int main(void)
 		cmocka_unit_test(test_compressed_command_of_another_number),
 		cmocka_unit_test(test_compressed_request_for_a_file),
 		cmocka_unit_test(test_compressed_file_goes_round),
+		cmocka_unit_test(test_compressed_file_goes_round_unseen),
+		cmocka_unit_test(test_compressed_request_goes_round),
 		cmocka_unit_test(test_direct_behind_a_compressed_prepare),
 		cmocka_unit_test(test_compressed_behind_a_stored_header),
 		cmocka_unit_test(test_oceanbase_frames),

@@ -125,15 +125,19 @@ MYSQL_INLINE int mysql_outer_begin(struct mysql_outer_feed *f)
 
 /*
  * A request of sequence 0 begins a command, whatever came before it, but for the numbers of a
- * file's packets, which go round.
+ * file's packets, or of a long request's, which go round: behind 255 it is one when the server has
+ * answered that, which then has the number 0. One that is none is noted as 1.
  */
 MYSQL_INLINE void mysql_outer_request(struct dbps_record *r, __u8 before)
 {
 	struct dbps_session *s = &r->s;
 
-	if (r->my.outer_in.seq || !(s->flags & DBPS_COMPRESSED) ||
-	    (before == 255 && s->phase > DBPS_PHASE_IDLE))
+	if (r->my.outer_in.seq || !(s->flags & DBPS_COMPRESSED))
 		return;
+	if (before == 255 && r->my.outer_out.seq) {
+		r->my.outer_in.seq = 1;
+		return;
+	}
 	if (s->phase == DBPS_PHASE_UNKNOWN)
 		s->phase = DBPS_PHASE_IDLE;
 	if (s->phase > DBPS_PHASE_IDLE)
