@@ -849,8 +849,6 @@ static void prepare_without_sync(const char *name)
 
 static void test_group_without_sync(void **state)
 {
-	struct dbps_record *r;
-
 	(void)state;
 	log_in();
 	prepare_without_sync("a");
@@ -873,13 +871,19 @@ static void test_group_without_sync(void **state)
 	SERVER('C', "SELECT 1\0");
 	sync('I');
 	free(tells(LOGIN "Query:select 1/0|22012|I\nExecute:select 'b'|00000|I\n"));
-	/* One of the Parse before it does not: what is skipped up to the Sync changes no text. */
+}
+
+/* One of the Parse before it does not: what is skipped up to the Sync changes no text. */
+static void skipped_behind_a_parse(uint8_t type, const char *body, size_t n, const char *expected)
+{
+	struct dbps_record *r;
+
 	log_in();
 	CLIENT('P', "a\0select 'a'\0\0\0");
 	SERVER('1', "");
 	sync('I');
 	CLIENT('P', "b\0select nonsense\0\0\0");
-	CLIENT('Q', "select 1\0");
+	client_bytes(type, body, n);
 	SERVER('E', "SERROR\0VERROR\0C42703\0\0");
 	CLIENT('P', "a\0select 'other'\0\0\0");
 	sync('I');
@@ -889,43 +893,58 @@ static void test_group_without_sync(void **state)
 	sync('I');
 	r = new_record();
 	play_cut(r, 100000, 100000);
-	assert_non_null(strstr(story, "Query:select 1|42703|I\n"));
+	assert_non_null(strstr(story, expected));
 	assert_null(strstr(story, "other"));
 	free(r);
+}
+
+static void test_skipped_behind_a_parse(void **state)
+{
+	static const char query[] = "select 1", function[] = "\0\0\0\1\0\0\0\0\0";
+
+	(void)state;
+	skipped_behind_a_parse('Q', query, sizeof(query), "Query:select 1|42703|I\n");
+	skipped_behind_a_parse('F', function, sizeof(function), "Function:-|42703|I\n");
 }
 
 /* Until it is executed, nothing has run for the time since it was prepared. */
 static void test_time_behind_a_prepare(void **state)
 {
-	struct dbps_record *r = new_record();
+	static const struct {
+		uint8_t type, n;
+		const char *body;
+	} executed[] = {
+		{'B', 9, "\0a\0\0\0\0\0\0\0"},
+		{'E', 11, "cursor\0\0\0\0\0"},
+		{'Q', 9, "select 1\0"},
+		{'F', 10, "\0\0\0\1\0\0\0\0\0\0"},
+	};
 	__u64 later;
 
 	(void)state;
-	log_in();
-	prepare_without_sync("a");
-	play_in_turn(r, 8192, 8192);
-	assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
-	later = clock_ns += 1000;
-	talk.n = 0;
-	CLIENT('B', "\0a\0\0\0\0\0\0\0");
-	play_in_turn(r, 8192, 8192);
-	assert_true(r->s.start_ns > later);
-	later = clock_ns += 1000;
-	talk.n = 0;
-	CLIENT('E', "\0\0\0\0\0");
-	play_in_turn(r, 8192, 8192);
-	assert_true(r->s.start_ns < later);
-	assert_int_equal(r->s.sequence, 1);
-	talk.n = 0;
-	sync('I');
-	prepare_without_sync("b");
-	play_in_turn(r, 8192, 8192);
-	later = clock_ns += 1000;
-	talk.n = 0;
-	CLIENT('Q', "select 1\0");
-	play_in_turn(r, 8192, 8192);
-	assert_true(r->s.start_ns > later);
-	free(r);
+	for (size_t i = 0; i < sizeof(executed) / sizeof(executed[0]); i++) {
+		struct dbps_record *r = new_record();
+
+		log_in();
+		prepare_without_sync("a");
+		play_in_turn(r, 8192, 8192);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		later = clock_ns += 1000;
+		talk.n = 0;
+		client_bytes(executed[i].type, executed[i].body, executed[i].n);
+		play_in_turn(r, 8192, 8192);
+		assert_true(r->s.start_ns > later);
+		assert_int_equal(r->s.sequence, 1);
+		/* What it goes on with is of the same statement. */
+		if (executed[i].type == 'B') {
+			later = clock_ns += 1000;
+			talk.n = 0;
+			CLIENT('E', "\0\0\0\0\0");
+			play_in_turn(r, 8192, 8192);
+			assert_true(r->s.start_ns < later);
+		}
+		free(r);
+	}
 }
 
 /* Several groups in one read: each begins when the one before has ended. */
@@ -1419,6 +1438,7 @@ int main(void)
 		cmocka_unit_test(test_deallocated),
 		cmocka_unit_test(test_errors_skip_to_sync),
 		cmocka_unit_test(test_group_without_sync),
+		cmocka_unit_test(test_skipped_behind_a_parse),
 		cmocka_unit_test(test_time_behind_a_prepare),
 		cmocka_unit_test(test_pipeline),
 		cmocka_unit_test(test_copy_in),

@@ -231,8 +231,8 @@ DBPS_STEP_FN int pgsql_answer(struct dbps_record *r, const struct dbps_pgsql_hea
 	case '1':
 		if (r->pg.parses)
 			r->pg.parses--;
-		if (!r->pg.parses && s->command == COM_QUERY)
-			r->pg.extended = 0; /* pgsql_query() came before this */
+		if (!r->pg.parses && r->pg.waits)
+			r->pg.extended = 0; /* pgsql_simple() came before this */
 		break;
 	case 'K':
 		if (have < 4)

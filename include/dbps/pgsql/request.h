@@ -48,27 +48,27 @@ PGSQL_INLINE void pgsql_behind_prepare(struct dbps_session *s)
 		s->start_ns = dbps_now();
 }
 
+/* What the server answers without a Sync, also in the midst of a group that has none yet: an error
+ * of it skips nothing, one of a Parse before it does. */
+PGSQL_INLINE void pgsql_simple(struct dbps_record *r, __u8 command)
+{
+	pgsql_behind_prepare(&r->s);
+	r->pg.waits = 1;
+	if (!r->pg.parses)
+		r->pg.extended = 0;
+	pgsql_begin(r, command);
+	r->s.flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES);
+}
+
 PGSQL_INLINE void pgsql_query(struct dbps_record *r)
 {
 	struct dbps_session *s = &r->s;
 
-	pgsql_behind_prepare(s);
 	r->pg.unnamed = 0;
-	r->pg.waits = 1;
-	if (!r->pg.parses)
-		r->pg.extended = 0; /* an error of it skips nothing, one of a Parse does */
-	pgsql_begin(r, COM_QUERY);
+	pgsql_simple(r, COM_QUERY);
 	s->text_off = 1;
 	s->text_len = r->request.len > 2 ? r->request.len - 2 : 0;
-	s->flags = (s->flags & ~DBPS_EXECUTES) | DBPS_HAS_TEXT;
-}
-
-PGSQL_INLINE void pgsql_function(struct dbps_record *r)
-{
-	r->pg.waits = 1;
-	r->pg.extended = 0;
-	pgsql_begin(r, PGSQL_COM_FUNCTION);
-	r->s.flags &= ~(DBPS_HAS_TEXT | DBPS_EXECUTES);
+	s->flags |= DBPS_HAS_TEXT;
 }
 
 /*
@@ -165,6 +165,7 @@ PGSQL_INLINE void pgsql_execute(struct dbps_record *r)
 {
 	__u32 portal = (__u32)pgsql_name(&r->pg.call, pgsql_call_have(r), 0);
 
+	pgsql_behind_prepare(&r->s);
 	pgsql_begin(r, COM_STMT_EXECUTE);
 	pgsql_show(r, portal == PGSQL_UNNAMED ? r->pg.bound
 		      : portal		      ? pgsql_portal_get(&r->pg, portal)
@@ -240,7 +241,7 @@ PGSQL_INLINE void pgsql_request(struct dbps_record *r)
 		pgsql_query(r);
 		break;
 	case 'F':
-		pgsql_function(r);
+		pgsql_simple(r, PGSQL_COM_FUNCTION);
 		break;
 	case 'S':
 		r->pg.waits = 1;
