@@ -181,8 +181,8 @@ PGSQL_INLINE bool pgsql_renames(const struct dbps_pgsql_head *h, __u32 have)
 	switch (have) {
 	case sizeof("PREPARE"): /* PREPARE TRANSACTION is longer */
 		return pgsql_begins(h->b, "PREP", 4);
-	case sizeof("DISCARD ALL"): /* DISCARD TEMP is as long */
-		return pgsql_begins(h->b, "DISC", 4) && h->b[8] == 'A';
+	case sizeof("DISCARD ALL"):
+		return pgsql_begins(h->b, "DISC", 4);
 	case sizeof("DEALLOCATE ALL"):
 		return pgsql_begins(h->b, "DEAL", 4);
 	default:
