@@ -1556,6 +1556,29 @@ static void test_direct_behind_a_compressed_prepare(void **state)
 	}
 }
 
+/* As MySQL's client sends what it does not wait for: the header and the command are stored. Which
+ * statement is executed is not known then, and not that of before. */
+static void test_compressed_behind_a_stored_command(void **state)
+{
+	struct dbps_record *r;
+	struct talk t;
+
+	(void)state;
+	for (size_t cut = 0; cut < 80; cut++) {
+		login(&t, CAPS_PLAIN | MYSQL_COMPRESS, "alice", "shop");
+		WRAP(&t, '<', 0, "\x0a\0\0\0\x17\7\0\0\0\0\1\0\0\0");
+		WRAP(&t, '>', 1, "\x07\0\0\1" OK);
+		WRAP(&t, '<', 0, "\x5a\0\0\0\x17");
+		HIDE(&t, '<', 1, 20, 0x59);
+		r = play(&t, cut);
+		assert_int_equal(r->s.phase, DBPS_PHASE_FIRST);
+		assert_int_equal(r->s.sequence, 2);
+		assert_int_equal(r->s.command, COM_STMT_EXECUTE);
+		assert_int_equal(r->s.stmt_id, 0);
+		free(r);
+	}
+}
+
 /* As mysql2 for Node sends what is longer than a packet: the header alone is stored. What it asks
  * for is not known, and not what was asked for before. */
 static void test_compressed_behind_a_stored_header(void **state)
@@ -1952,6 +1975,7 @@ int main(void)
 		cmocka_unit_test(test_compressed_request_goes_round),
 		cmocka_unit_test(test_direct_behind_a_compressed_prepare),
 		cmocka_unit_test(test_compressed_behind_a_stored_header),
+		cmocka_unit_test(test_compressed_behind_a_stored_command),
 		cmocka_unit_test(test_oceanbase_frames),
 		cmocka_unit_test(test_requests_read_ahead_wait_for_their_turn),
 		cmocka_unit_test(test_column_count_of_nothing_is_broken),

@@ -182,8 +182,11 @@ MYSQL_INLINE void mysql_hidden_request(struct dbps_record *r)
 	if (!begins && !o->blind && in->left && in->left >= o->hidden) {
 		in->left -= o->hidden;
 		in->got += o->hidden;
-		if (!in->skip)
+		if (!in->skip) {
 			r->request.len = in->got;
+			if (r->request.have < 5) /* of no statement's number, nor that of before */
+				__builtin_memset(r->request.body + 1, 0, 4);
+		}
 		if (!in->left && !in->full)
 			mysql_message(r);
 		return;
