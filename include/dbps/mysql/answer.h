@@ -284,6 +284,23 @@ MYSQL_INLINE bool mysql_is_defs_eof(struct dbps_session *s, const struct dbps_he
 	return true;
 }
 
+/*
+ * To what is not known, but an error ends anything, and what begins so asks for a file. What comes
+ * behind a hidden packet is not looked at.
+ */
+MYSQL_INLINE int mysql_opaque_answer(struct dbps_session *s, const struct dbps_head *h,
+				     __u32 head_len)
+{
+	int found;
+
+	if (!s->defs_left++ && h->b[0] == 0xfb) {
+		s->phase = DBPS_PHASE_INFILE;
+		return MYSQL_FOUND_FILE;
+	}
+	found = h->b[0] == 0xff ? mysql_error(s, h, head_len) : 0;
+	return found ? found | MYSQL_FOUND_END : found;
+}
+
 /**
  * @brief One whole packet from the server.
  * @param h Its first bytes, @param head_len how many of them are valid (at least 1 unless len is
@@ -320,14 +337,7 @@ DBPS_STEP_FN int mysql_answer(struct dbps_session *s, const struct dbps_head *h,
 	case DBPS_PHASE_CHANGE_USER:
 		return mysql_auth_answer(s, h, head_len);
 	case DBPS_PHASE_OPAQUE:
-		/* To what is not known, but an error ends anything, and what begins so asks for a
-		 * file. What comes behind a hidden packet is not looked at. */
-		if (!s->defs_left++ && h->b[0] == 0xfb) {
-			s->phase = DBPS_PHASE_INFILE;
-			return MYSQL_FOUND_FILE;
-		}
-		found = h->b[0] == 0xff ? mysql_error(s, h, head_len) : 0;
-		return found ? found | MYSQL_FOUND_END : found;
+		return mysql_opaque_answer(s, h, head_len);
 	case DBPS_PHASE_IDLE:
 		/* OceanBase may send one more OK behind an answer (2.5). */
 		if (h->b[0] == 0x00 && s->id >> 30 == 3)
