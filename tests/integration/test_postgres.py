@@ -588,13 +588,17 @@ def test_what_takes_no_link(context):
         check("control link: a server of the engine postgres has none" in r.stderr,
               f"{command}: {r.stderr}")
         check(r.returncode in (1, 4), f"{command}: exit {r.returncode}")
-        instead = "KILL WHERE command = 'Sleep' ORDER BY time DESC LIMIT 2"
+        instead = f"KILL WHERE server = '{server.name}' AND phase = 'idle' LIMIT 2"
         check(command[0] != "reserve" or instead in r.stderr, r.stderr)
     check("SIGTERM" in of["KILL"]["detail"] and "SIGINT" in of["KILL QUERY"]["detail"], f"doctor: {of}")
-    for _ in range(3):
-        connect(context, server, tcp=True)
-    chosen = {row[0] for row in daemon.query(f"{instead} dry run", server.name)}
-    idle = {row["id"] for row in daemon.sessions(server) if row["command"] == "Sleep"}
+    other = context.server()
+    daemon.wait_server(other)
+    clients = [connect(context, server, tcp=True) for _ in range(3)]
+    clients[0].query("begin")
+    context.keep(other.connect())
+    # Said as it is, on a console that has not chosen a server: nobody in a transaction, nobody of another server.
+    chosen = {row[0] for row in daemon.query(f"{instead} dry run")}
+    idle = {r["id"] for r in daemon.sessions() if r["server"] == server.name and r["phase"] == "idle"}
     check(len(chosen) == 2 and chosen <= idle, f"what is said instead: {chosen} of {idle}")
     answer = daemon.answer_text(f"kill {row['id']}", server)
     check(answer.startswith("confirmed: session closed"), answer)

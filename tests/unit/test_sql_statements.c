@@ -140,8 +140,9 @@ static void reserve_says_why_it_could_not(void **state)
 	(void)state;
 	assert_answer("reserve 1 for mariadb-3306",
 		      "ERR 1105 HY000: how many connections mariadb-3306 serves is not known, "
-		      "which needs its control link: no way in; KILL WHERE command = 'Sleep' ORDER "
-		      "BY time DESC LIMIT 1 drops the longest idle ones without");
+		      "which needs its control link: no way in; without it: KILL WHERE server = "
+		      "'mariadb-3306' AND phase = 'idle' LIMIT 1, which takes the longest idle "
+		      "first");
 	fake.limits = (struct dbps_server_limits){.max_connections = 2};
 	assert_answer_begins("reserve 3 for mariadb-3306", "ERR 1105 HY000: mariadb-3306 "
 							   "serves 2 connections at all");

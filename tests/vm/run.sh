@@ -56,8 +56,8 @@ boot() {
 	qemu=
 }
 
-# QEMU before 8.1 may execute code that another processor is about to patch (jump labels: here, when the first probe
-# of a process is set), and stops at the breakpoint that was there meanwhile. No kernel is at fault then.
+# QEMU's emulated processors may execute code that another one is about to patch (jump labels: here, when the first
+# probe of a process is set), and stop at the breakpoint that was there meanwhile. Seen with 7.2, told of 8.0 as well.
 for _ in 1 2 3; do
 	boot
 	{ [ ! -e "$shared/status" ] && grep -q 'int3: 0000' "$shared/console"; } || break

@@ -339,10 +339,11 @@ int sql_reserve(struct sql_connection *connection, struct sql_input *input, unsi
 	if (r)
 		return sql_error(connection, ER_UNKNOWN_ERROR,
 				 "how many connections %s serves is not known, which needs its "
-				 "control link: %.200s; KILL WHERE command = 'Sleep' ORDER BY time "
-				 "DESC LIMIT %" PRIu64 " drops the longest idle ones without",
+				 "control link: %.200s; without it: KILL WHERE server = '%s' AND "
+				 "phase = 'idle' LIMIT %" PRIu64 ", which takes the longest idle "
+				 "first",
 				 reserve.server.name, error.text[0] ? error.text : strerror(-r),
-				 reserve.connections);
+				 reserve.server.name, reserve.connections);
 	if (reserve.connections > reserve.limits.max_connections)
 		return sql_error(connection, ER_UNKNOWN_ERROR,
 				 "%s serves %u connections at all (max_connections)",
