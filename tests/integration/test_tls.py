@@ -247,7 +247,7 @@ def breakpoints(pid, path):
 
 
 def test_probes_end_with_dbpsd(t):
-    """Also with one that is killed: the kernel may leave its breakpoints then, which the next one takes along."""
+    """Also with those that are killed; should the kernel leave breakpoints then, the last one takes them along."""
     t.run.close()  # another dbpsd would probe this server, too
     key, cert = make_certificate(t)
     path = os.path.join(t.directory, "libssl.so.3")
